@@ -37,10 +37,17 @@ export function layTree(folder, images) {
   return folder;
 }
 
-/** The names that are asked for, a line each: signature-1 and signature-2 of each image in turn, or names of unsigned images. */
-export function layNames(file, { images, areMissing }) {
+/** A prime that divides no number of images here. */
+const STRIDE = 7919;
+
+/**
+ * The names that are asked for, a line each: signature-1 and signature-2 of each image in turn, or names of unsigned images. With `of`,
+ * so many images spread over a tree of as many as that, none next to the one before.
+ */
+export function layNames(file, { images, areMissing, of = null }) {
   const lines = [];
-  for (let number = 0; number < images; number += 1) {
+  for (let turn = 0; turn < images; turn += 1) {
+    const number = of === null ? turn : (turn * STRIDE) % of;
     if (areMissing) lines.push(`/team/app@sha256=${digestOf(`missing ${number}`)}/signature-1`);
     else lines.push(`/${imagePath(number)}/signature-1`, `/${imagePath(number)}/signature-2`);
   }

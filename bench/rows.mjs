@@ -38,6 +38,13 @@ export const ROWS = [
   readRow({ name: 'reads: owned tree of 5000 images in turn', images: 5000, target: 2, isQuick: true }),
   readRow({ name: 'reads: owned tree of 100000 images in turn', images: 100_000, target: 2.5 }),
   readRow({
+    name: 'reads: owned tree of 1000000 images, spread over it',
+    images: 1_000_000,
+    target: 4,
+    isLong: true,
+    isSpread: true,
+  }),
+  readRow({
     name: 'reads: shared tree of 5000 images in turn',
     images: 5000,
     target: 3.5,
@@ -176,12 +183,17 @@ function uploadRow(row) {
   return { group: 'uploads', unit: 'a second', clients: 32, ...row, run: runUploads };
 }
 
-async function runReads(bench, { images, isShared = false, areMissing = false, isFloor = false }) {
+/** More of a tree than a run reads, and few enough for the memory of wrk. */
+const SPREAD_NAMES = 400_000;
+
+async function runReads(bench, row) {
+  const { images, isShared = false, areMissing = false, isFloor = false, isSpread = false } = row;
   requirePrograms(['wrk', 'nginx', 'taskset']);
-  const kind = areMissing ? 'missing' : 'tree';
+  const kind = areMissing ? 'missing' : isSpread ? 'spread' : 'tree';
   const names = layNames(join(bench.folder, `names-${kind}-${images}`), {
-    images: areMissing ? 200_000 : images,
+    images: areMissing ? 200_000 : isSpread ? Math.min(SPREAD_NAMES, images) : images,
     areMissing,
+    of: isSpread ? images : null,
   });
   const pair = await startPair(bench, { images, isShared, isFloor });
   const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;

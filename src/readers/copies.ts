@@ -48,7 +48,9 @@ export function createCopies({ clock, cacheBytes, ask, later }: CopiesOptions): 
 
   function peekSet(image: ImageId): SignatureSet | null {
     const copy = copies.get(imageKey(image));
-    if (copy === undefined || clock.monotonicMs() >= copy.untilMs) return null;
+    if (copy === undefined) return null;
+    // most hold until they are forgotten
+    if (copy.untilMs !== Number.POSITIVE_INFINITY && clock.monotonicMs() >= copy.untilMs) return null;
     hits += 1;
     return copy.set;
   }
