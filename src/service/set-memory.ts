@@ -76,7 +76,9 @@ export function createSetMemory<Cached extends Kept>(maxBytes: number): SetMemor
       return slot.cached;
     },
     set(key, cached) {
-      const slot = { cached, bytes: weigh(cached.set) + key.length, reads: 1 };
+      // the same set may come again and again, where each look at its store gives another object
+      const reads = 1 + ((kept.peek(key) ?? fresh.peek(key))?.reads ?? 0);
+      const slot = { cached, bytes: weigh(cached.set) + key.length, reads };
       if (cached.set.entries.length === 0) {
         kept.delete(key);
         fresh.delete(key);

@@ -48,6 +48,14 @@ describe('the memory of sets', () => {
     assert.equal(pull(-1), true);
   });
 
+  test('a set that is put again and again while it is new is kept as one that is read', () => {
+    const { memory, pull } = open();
+    numbers(3 * ROOM).map(pull);
+    for (let time = 0; time < 4; time += 1) memory.set(keyOf(-1), { set: { ...SET, generation: time } });
+    for (const number of numbers(ROOM / 2, 3 * ROOM)) pull(number);
+    assert.equal(memory.get(keyOf(-1))?.set.generation, 3);
+  });
+
   test('sets that are read again and again come in, whatever was there before', () => {
     const { pull } = open();
     numbers(3 * ROOM).map(pull);
