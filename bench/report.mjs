@@ -17,6 +17,7 @@ export function printTable(results) {
     'cold µs': rounded(f.coldCpuUs, 1),
     'nginx µs': rounded(f.nginxCpuUs, 1),
     'SQLite µs': rounded(f.aloneCpuUs, 1),
+    'few µs': rounded(f.fewCpuUs, 1),
     'database µs': rounded(f.databaseCpuUs, 1),
     'a second': rounded(f.perSecond, 0),
     'p50 ms': rounded(f.p50Ms, 2),

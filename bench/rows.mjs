@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { GROWTH_ROWS } from './growth.mjs';
 import { checkBytes, loadPulls, loadReads, loadUploads } from './load.mjs';
 import { layNames, laySigned, layTree, signedPath } from './material.mjs';
 import { median } from './median.mjs';
@@ -164,6 +165,7 @@ export const ROWS = [
     target: 2,
     run: runTailAdoption,
   },
+  ...GROWTH_ROWS,
   ...NODE_ROWS,
 ];
 
