@@ -43,9 +43,14 @@ export function knownImageKey(image: ImageId): string | undefined {
 export function imageKey(image: ImageId): string {
   const known = keys.get(image);
   if (known !== undefined) return known;
-  const key = `${image.site}/${imageFolder(image)}`;
+  const key = makeImageKey(image);
   keys.set(image, key);
   return key;
+}
+
+/** The same, made anew: for one of very many images that are not asked for again. */
+export function makeImageKey(image: ImageId): string {
+  return `${image.site}/${imageFolder(image)}`;
 }
 
 // One component of a repository path or folder. It allows more than Docker's grammar (capitals, `~`, `+`), because a

@@ -2,7 +2,7 @@
 // told; every other one is checked again after a second.
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageKey, knownImageKey } from '../domain/image.ts';
+import { type ImageId, imageKey, knownImageKey, makeImageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
 import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
 import { createSetMemory } from './set-memory.ts';
@@ -169,8 +169,10 @@ export function createReader({
     readHeld,
     readSignature,
     forget(image) {
-      versions.change(imageKey(image));
-      sets.delete(imageKey(image));
+      // a scan tells of each image that it records
+      const key = knownImageKey(image) ?? makeImageKey(image);
+      versions.change(key);
+      sets.delete(key);
       onForgotten(image);
     },
     forgetAll() {
