@@ -1,7 +1,7 @@
 // `npm run bench`: how fast we are beside the file server that people have, nginx with its access log, in the same run on
 // the same machine. Prints a table, writes bench/results/DATE.json and docs/performance.svg.
 //   --quick             the rows that take under a minute together; writes neither chart nor the full results
-//   --rows reads,…      groups: reads, cores, pulls, uploads, commands, start, scan, growth; or a part of a row's name
+//   --rows reads,…      groups: reads, cores, pulls, uploads, commands, start, scan, growth, tail; or a part of a row's name
 //   --pairs N           how often each is measured; 5 unless told, 3 with --quick
 //   --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
 //   --folder DIR        keeps the trees for the next run

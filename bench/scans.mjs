@@ -43,7 +43,7 @@ export async function runRescan(bench, { images, isShared = false }) {
     });
     bench.progress();
   }
-  const rssMiB = server.rssBytes() / 1024 / 1024;
+  const rssMiB = mibOf(server);
   await stopAll();
   return figuresOf(pairs, images, { rssMiB });
 }
@@ -62,16 +62,22 @@ export async function runAdoption(bench, { images }) {
     forget(data);
     const server = await startLookaside({ data, port: PORT, isPinned: false });
     const startMs = performance.now() - server.startedMs;
+    const startMiB = mibOf(server);
     await checkBytes(server, images);
-    const measured = await scans(data, 1);
+    let mostMiB = startMiB;
+    const measured = await scans(data, 1, () => {
+      mostMiB = Math.max(mostMiB, mibOf(server));
+    });
     const cpuUs = (1000 * server.cpuMs()) / images;
     if (measured.images !== images)
       throw new Error(`a scan has found ${measured.images} of ${images} images`);
-    const rssMiB = server.rssBytes() / 1024 / 1024;
+    const rssMiB = mibOf(server);
     await stopAll();
     pairs.push({
       cpuUs,
       rssMiB,
+      startMiB,
+      mostMiB,
       startMs,
       tookMs: measured.tookMs,
       peerUs: peerUs(`find '${rootOf(data, null)}' -type f -exec sha256sum {} +`, images),
@@ -92,6 +98,8 @@ export async function runAdoption(bench, { images }) {
     process.stderr.write('the tree was taken in before its reads had ended: take more images\n');
   return figuresOf(pairs, images, {
     rssMiB: Math.max(...pairs.map((pair) => pair.rssMiB)),
+    startMiB: median(pairs.map((pair) => pair.startMiB)),
+    mostMiB: Math.max(...pairs.map((pair) => pair.mostMiB)),
     startMs: median(pairs.map((pair) => pair.startMs)),
     p99Ms: isScanning ? meanwhile.p99Ms : undefined,
     quietP99Ms: quiet.p99Ms,
@@ -125,6 +133,7 @@ function forget(data) {
   rmSync(logOf(data), { force: true });
 }
 
+const mibOf = (server) => server.rssBytes() / 1024 / 1024;
 const logOf = (data) => `${data}.log`;
 const rootOf = (data, root) => root ?? join(data, 'sigstore');
 
@@ -136,9 +145,10 @@ function scansTold(data) {
   return lines.map((line) => JSON.parse(line));
 }
 
-/** The last of so many scans, once it has ended. */
-async function scans(data, count) {
+/** The last of so many scans, once it has ended. `look` is called now and then meanwhile. */
+async function scans(data, count, look = () => undefined) {
   for (;;) {
+    look();
     const told = scansTold(data);
     if (told.length >= count) return told[count - 1];
     await wait(10);

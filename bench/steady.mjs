@@ -83,7 +83,7 @@ async function read(file, rate, seconds) {
   }
   await keepTo(rate, count, (dueMs) => {
     if (waiting.push(dueMs) - first > MOST_WAITING) throw new Error(`${address} answers no more`);
-    const socket = free.pop();
+    const socket = free.shift(); // each in its turn, as the server closes what says nothing for seconds
     if (socket !== undefined) begin(socket);
   });
   await all;

@@ -11,13 +11,15 @@ import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
 
-const PORTS = { lookaside: 18_131, upstream: 18_132, line: 18_133 };
+const PORTS = { lookaside: 18_141, upstream: 18_142, line: 18_143 };
 const STEADY = new URL('./steady.mjs', import.meta.url).pathname;
 const LOOP_DELAY = new URL('./loop-delay.mjs', import.meta.url).pathname;
 const SECONDS = 6;
 const UPLOADS_A_SECOND = 50;
 const SYNCED = 600;
 const LINE_MS = 50;
+/** As many as are taken in in some seconds. */
+const ADOPTED = 50_000;
 /** One process with one thread puts no more load on a server. */
 const MOST_A_SECOND = 8000;
 const TURNS = 3;
@@ -60,17 +62,15 @@ export async function runTailUploads(bench, { images }) {
   });
 }
 
-/** Reads of an owned tree while a second one is copied beside it, as `cp -al` does, and taken in by scan after scan. */
+/** Reads of an owned tree after images were copied into it, which the scans of each second take in. */
 export async function runTailAdoption(bench, { images }) {
   requirePrograms(['wrk', 'taskset', 'cp']);
-  const many = images * 20;
-  const other = layTree(join(bench.folder, `adopted-${many}`), many);
+  const other = layTree(join(bench.folder, `adopted-${ADOPTED}`), ADOPTED);
   const read = await startRead(bench, images, { LOOKASIDE_SCAN_INTERVAL: '1s' });
   const { server, data } = read;
   return inTurns(bench, { ...read, turns: Math.min(bench.pairs, TURNS) }, async (turn) => {
     const args = ['-al', join(other, 'team'), join(data, 'sigstore', `adopted-${turn}`)];
-    const copying = once(spawn('cp', args, { stdio: 'inherit' }), 'close');
-    await copying;
+    await once(spawn('cp', args, { stdio: 'inherit' }), 'close');
     const before = server.cpuMs();
     return async () => ({ cpuMs: server.cpuMs() - before });
   });
