@@ -82,6 +82,8 @@ interface Moment {
   readonly what: string;
   /** Whether the bytes are there after the restart; null: either. */
   readonly isThere: boolean;
+  /** The file has its place, and something of the account of it is missing. */
+  readonly isHalfDone?: boolean;
   between(ports: Ports, stop: () => Promise<never>): Ports;
 }
 
@@ -100,6 +102,7 @@ const MOMENTS: readonly Moment[] = [
   {
     what: 'after the link',
     isThere: true,
+    isHalfDone: true,
     between: (ports, stop) => ({
       ...ports,
       writer: {
@@ -114,6 +117,7 @@ const MOMENTS: readonly Moment[] = [
   {
     what: 'after provenance and event',
     isThere: true,
+    isHalfDone: true,
     between: (ports, stop) => ({
       ...ports,
       uploads: {
@@ -128,6 +132,7 @@ const MOMENTS: readonly Moment[] = [
   {
     what: 'after the index',
     isThere: true,
+    isHalfDone: true,
     between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, discard: stop } }),
   },
   {
@@ -146,9 +151,13 @@ const MOMENTS: readonly Moment[] = [
   },
 ];
 
-/** How many are uploaded in peace: in `npm test` none or one in turns, so that an owned and a shared tree together have both. */
+/**
+ * How many are uploaded in peace: in `npm test` none or one in turns, so that an owned and a shared tree together have both. There a
+ * shared tree has only the moments at which an upload is half done: each restart starts two threads.
+ */
 function earlier(kind: 'owned' | 'shared', moment: number): readonly (readonly Uint8Array[])[] {
   if (isFull) return [[], [ONE]];
+  if (kind === 'shared' && MOMENTS[moment]?.isHalfDone !== true) return [];
   return (moment % 2 === 0) === (kind === 'owned') ? [[]] : [[ONE]];
 }
 
@@ -295,6 +304,9 @@ describe('an upload whose file was being placed when the thread that did it died
   }
 });
 
+/** Of recoveries that end in the middle. */
+const RESTARTS = count(3, 1);
+
 for (const kind of ['owned', 'shared'] as const) {
   describe(`an upload to a tree that is ${kind}, cut short by a crash`, () => {
     for (const [position, moment] of MOMENTS.entries()) {
@@ -334,7 +346,7 @@ for (const kind of ['owned', 'shared'] as const) {
       void append(ONE);
       await stopped.promise;
       await opened[Symbol.asyncDispose]();
-      for (let restart = 0; restart < 3; restart += 1) {
+      for (let restart = 0; restart < RESTARTS; restart += 1) {
         const again = createGate();
         await open(kind, {
           between: (ports) => ({
@@ -1125,7 +1137,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 /** Most of their time is that of disks and threads which start. */
 const AT_ONCE = count(5, 2);
 const HISTORIES = AT_ONCE * count(24, 1);
-const STEPS = 24;
+const STEPS = count(24, 12);
 
 const model: Promised = {
   id: 'P5',
