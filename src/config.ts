@@ -623,6 +623,16 @@ function readYaml(path: string, parseYaml: ParseYaml): object {
   return content;
 }
 
+/** Why a file that a setting names could not be read, and what to do now. */
+export function whyUnread(error: unknown): string {
+  const code = systemCode(error) ?? (error instanceof Error ? error.message : String(error));
+  if (code === 'ENOENT') return 'ENOENT, there is no such file; name one that is there';
+  if (code === 'EACCES')
+    return 'EACCES, this user may not read it; name another file, or change its owner or mode';
+  if (code === 'EISDIR') return 'EISDIR, it is a folder; name a file';
+  return code;
+}
+
 /** The parser's message has several lines and repeats the text that it did not understand. */
 function whyUnreadable(error: unknown): string {
   const code = systemCode(error);
@@ -847,7 +857,7 @@ function secretIn<T>(setting: string, path: string, parse: Parse<T>): T {
   } catch (error) {
     if (error instanceof Unwanted)
       throw invalid(`${setting}: what is in ${path} cannot be used: ${error.message}`);
-    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${systemCode(error)}`, {
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${whyUnread(error)}`, {
       cause: error,
     });
   }
@@ -968,8 +978,17 @@ function addNetwork(list: BlockList, network: string): boolean {
   return true;
 }
 
+/** About the names of an address or a port: also Kubernetes gives such variables to pods, of each service. */
+function hintFor(name: string): string {
+  if (!/^(?:LOOKASIDE_)?(?:ADDRESS|BIND|HOST|PORT|SERVICE_(?:HOST|PORT))(?:_|$)/i.test(name)) return '';
+  const listen = ': the address and the port to listen on are LOOKASIDE_LISTEN, like :8000';
+  if (!/^LOOKASIDE_(?:PORT|SERVICE_)/.test(name)) return listen;
+  return `${listen}, and in Kubernetes a service named lookaside puts such variables into pods that are without enableServiceLinks: false`;
+}
+
 function unknown(name: string, place: string): LookasideError {
-  return invalid(`${name} in ${place} is not a setting; known are ${NAMES.map(variableOf).join(', ')}`);
+  const known = NAMES.map(variableOf).join(', ');
+  return invalid(`${name} in ${place} is not a setting${hintFor(name)}; known are ${known}`);
 }
 
 function invalid(message: string): LookasideError {

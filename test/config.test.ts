@@ -758,8 +758,13 @@ describe('where settings come from', () => {
     ])
       assert.match(
         refusal({ [variable]: 'x' }),
-        new RegExp(`^${variable} in the environment is not a setting; known are `),
+        new RegExp(`^${variable} in the environment is not a setting[;:].* known are LOOKASIDE_LISTEN, `),
       );
+    const ofService = refusal({ LOOKASIDE_SERVICE_HOST: '10.0.0.7', LOOKASIDE_LISTEN: ':8000' });
+    assert.match(
+      ofService,
+      /^LOOKASIDE_SERVICE_HOST .* in Kubernetes .* enableServiceLinks: false; known are /,
+    );
     const loaded = load({ PATH: '/bin', lookaside_listen: ':1', XLOOKASIDE_LISTEN: ':2', LISTEN: ':3' });
     assert.equal(loaded.config.listen.port, 8000);
   });
@@ -786,7 +791,16 @@ describe('where settings come from', () => {
 
 describe('the file', () => {
   const FILES: readonly (readonly [what: string, yaml: string, said: RegExp])[] = [
-    ['an unknown key', 'port: 80', /^port in .*lookaside\.yaml is not a setting; known are LOOKASIDE_LISTEN/],
+    [
+      'an unknown key',
+      'color: red',
+      /^color in .*lookaside\.yaml is not a setting; known are LOOKASIDE_LISTEN/,
+    ],
+    [
+      'a port',
+      'port: 80',
+      /^port in .* is not a setting: the address .* LOOKASIDE_LISTEN, like :8000; known/,
+    ],
     ['a key in capitals', 'LOOKASIDE_LISTEN: ":1"', /^LOOKASIDE_LISTEN in .* is not a setting/],
     ['a key of objects', '__proto__: x', /^__proto__ in .* is not a setting/],
     [

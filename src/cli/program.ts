@@ -64,14 +64,18 @@ const GROUPS: readonly (readonly [names: readonly string[], load: () => Promise<
 
 /** With the group of the command `named` alone; with all when there is no such command: then help lists them. */
 export async function createProgram(tools: ServerTools, named: string | undefined): Promise<Command> {
+  const own = GROUPS.filter(([names]) => names.some((name) => name === named));
   const program = new Command('lookaside')
     .description('The signature server for container images.')
     .version(VERSION)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(lookaside --help lists the commands)')
+    .showHelpAfterError(
+      own.length > 0
+        ? `(lookaside ${named} --help says how it is used)`
+        : '(lookaside --help lists the commands)',
+    )
     .hook('preAction', prepareLoading);
-  const own = GROUPS.filter(([names]) => names.some((name) => name === named));
   for (const [, load] of own.length > 0 ? own : GROUPS) (await load())(program, tools);
   return program;
 }

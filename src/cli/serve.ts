@@ -16,6 +16,7 @@ import {
   type Setting,
   shownDatabase,
   socketPathOf,
+  whyUnread,
 } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
@@ -521,7 +522,7 @@ function readTlsFile(setting: string, path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${systemCode(error)}`, {
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${whyUnread(error)}`, {
       cause: error,
     });
   }

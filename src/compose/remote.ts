@@ -1,7 +1,7 @@
 // The server that commands talk to, with the contents of the files that the settings name.
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { type Config, type Remote, TOKEN, TOKEN_WANTED } from '../config.ts';
+import { type Config, type Remote, TOKEN, TOKEN_WANTED, whyUnread } from '../config.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 
 /** The named server with the contents of its files; null when none is named. @throws LookasideError CONFIG_INVALID naming the file */
@@ -67,9 +67,10 @@ export function readNamed(setting: string, path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    const code = systemCode(error);
-    if (code === null) throw error;
-    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${code}`, { cause: error });
+    if (systemCode(error) === null) throw error;
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${whyUnread(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -349,6 +349,9 @@ function refuse(code: RefusalCode, form: SignatureForm | null, message: string):
   return { kind: 'refused', verdict: 'unreadable', form, refusal: { code, message } };
 }
 
+const JSON_TEXT =
+  'It looks like JSON: a payload that is not signed yet, or what cosign writes, whose signatures belong in the registry. ';
+
 function refuseFirstByte(data: Uint8Array, form: SignatureForm | null): RefusedStructure {
   if (isBase64OfMessage(data)) {
     return refuse(
@@ -358,10 +361,11 @@ function refuseFirstByte(data: Uint8Array, form: SignatureForm | null): RefusedS
     );
   }
   const first = (data[0] ?? 0).toString(16).padStart(2, '0');
+  const isJson = data[0] === 0x7b;
   return refuse(
     'FIRST_BYTE',
     form,
-    `the signature begins with the byte 0x${first}, at which clients stop. ${RIGHT_WAY}`,
+    `the signature begins with the byte 0x${first}, at which clients stop. ${isJson ? JSON_TEXT : ''}${RIGHT_WAY}`,
   );
 }
 

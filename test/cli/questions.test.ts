@@ -215,7 +215,10 @@ describe('list and show', () => {
     };
     const list = await runLookaside(['list'], settings);
     assert.equal(list.status, 2);
-    assert.match(list.stderr, /^lookaside: LOOKASIDE_TOKEN_FILE: cannot read \/nowhere: ENOENT\n$/);
+    assert.match(
+      list.stderr,
+      /^lookaside: LOOKASIDE_TOKEN_FILE: cannot read \/nowhere: ENOENT, there is no such file; name one that is there\n$/,
+    );
     assert.equal((await runLookaside(['key', 'list', '--data', temp.path], settings)).status, 0);
   });
 

@@ -143,7 +143,7 @@ describe('a wrong setting', () => {
     const there = ['list', '--server', server.url];
     assert.match(
       await said([...there, '--token-file', '/no']),
-      /^lookaside: --token-file: cannot read \/no: ENOENT/,
+      /^lookaside: --token-file: cannot read \/no: ENOENT, there is no such file; name one that is there/,
     );
     assert.match(await said([...there, '--ca', '/no']), /^lookaside: --ca: cannot read \/no: ENOENT/);
     assert.match(

@@ -421,6 +421,12 @@ describe('base64', () => {
     });
   }
 
+  test('JSON, as cosign writes it, is told as that', async () => {
+    const { refusal } = await examineMessage(Buffer.from('{"critical":{}}'), keyring, NOW);
+    assert.equal(refusal?.code, 'FIRST_BYTE');
+    assert.match(refusal.message, /0x7b.* JSON: .* cosign .*Expected one binary inline-signed message/);
+  });
+
   test('of anything else is told by its first byte', async () => {
     for (const text of ['hello world', Buffer.from('<html></html>').toString('base64'), 'yyyy!']) {
       const { refusal } = await examineMessage(Buffer.from(text), keyring, NOW);
