@@ -96,6 +96,23 @@ async function schemaOf(query: Query, newest: number): Promise<number> {
   );
 }
 
+/** The number of the schema that this code knows. */
+export function ownSchema(): number {
+  own ??= readMigrations().length;
+  return own;
+}
+
+let own: number | null = null;
+
+/** For a node that was paused while others were upgraded past what it can bear. @throws LookasideError STATE_UNUSABLE */
+export function refuseOlderWriter(oldest: number, schema: number): void {
+  if (schema >= oldest) return;
+  throw new LookasideError(
+    'STATE_UNUSABLE',
+    `the database takes changes from lookaside with the schema ${oldest} or newer, and this one has ${schema}: it was upgraded while this node went on; stop it, and start the version that the other nodes have`,
+  );
+}
+
 function readMigrations(): readonly Migration[] {
   const folder = join(packageFolder(), 'migrations', 'postgres');
   const names = readdirSync(folder)

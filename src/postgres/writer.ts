@@ -5,6 +5,7 @@ import { leafText, type NewAuditEvent, privateText } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { foldHashes, leafHash, type Sha256, TILE_WIDTH } from '../domain/merkle.ts';
 import type { Connections, Query } from './connect.ts';
+import { ownSchema, refuseOlderWriter } from './migrate.ts';
 import { IS_MOVED_BACK, refuseMovedBack } from './moved-back.ts';
 
 /** What an act may do; nothing of it outlives the act. */
@@ -44,13 +45,15 @@ interface Waiting {
 export class PostgresWriter {
   readonly #connections: Pick<Connections, 'take'>;
   readonly #maxWaitMs: number;
+  readonly #schema: number;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #running: Promise<void> | null = null;
 
-  constructor(connections: Pick<Connections, 'take'>, maxWaitMs = MAX_WAIT_MS) {
+  constructor(connections: Pick<Connections, 'take'>, maxWaitMs = MAX_WAIT_MS, schema = ownSchema()) {
     this.#connections = connections;
     this.#maxWaitMs = maxWaitMs;
+    this.#schema = schema;
   }
 
   /**
@@ -123,15 +126,16 @@ export class PostgresWriter {
       release = taken.release;
       const { query } = taken;
       // statements that need no answer between them go together: the database may be far away
-      const [head] = await query<{ size: number; moved: boolean }>(
-        `BEGIN; SELECT size, ${IS_MOVED_BACK} AS moved FROM log_head WHERE id = 1 FOR UPDATE; SAVEPOINT act`,
+      const [head] = await query<{ size: number; oldest: number; moved: boolean }>(
+        `BEGIN; SELECT size, oldest_writer AS oldest, ${IS_MOVED_BACK} AS moved FROM log_head WHERE id = 1 FOR UPDATE; SAVEPOINT act`,
       );
       if (head === undefined)
         throw new LookasideError(
           'STATE_UNUSABLE',
           'the row of log_head is missing; restore the database from a backup',
         );
-      // a node may have been cut off from the database while it was moved
+      // a node may have been paused while others were upgraded, or cut off from the database while it was moved
+      refuseOlderWriter(head.oldest, this.#schema);
       if (head.moved) await refuseMovedBack(query);
       // a move ends with events, and begins where there are none
       if (head.size === 0) await refuseHalfMoved(query);

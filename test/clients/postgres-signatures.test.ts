@@ -10,7 +10,7 @@ import { inTime } from '../../src/postgres/in-time.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { Leader } from '../../src/postgres/leader.ts';
 import { PostgresLog } from '../../src/postgres/log-store.ts';
-import { migrate } from '../../src/postgres/migrate.ts';
+import { migrate, ownSchema } from '../../src/postgres/migrate.ts';
 import { PostgresMirrors } from '../../src/postgres/mirrors.ts';
 import { openPostgres } from '../../src/postgres/open.ts';
 import { PostgresQuestions } from '../../src/postgres/questions.ts';
@@ -236,6 +236,24 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       code: 'STATE_UNUSABLE',
       message: /idle_in_transaction.* asked for 3000; /,
     });
+  });
+
+  it('refuse changes of a node that was paused while others were upgraded past what it can bear', async () => {
+    const connections = connect({ url: await postgres.migratedDatabase(), poolSize: 2 });
+    const { query } = connections;
+    const own = ownSchema();
+    const [older, newer] = [own, own + 1].map((schema) => new PostgresWriter(connections, undefined, schema));
+    const change = (writer: PostgresWriter | undefined = assert.fail()) =>
+      writer.run(({ addEvent }) => addEvent(auditEvent({ action: 'key-add' })));
+    assert.equal(await change(older), 1);
+    await query('UPDATE log_head SET oldest_writer = $1', [own + 1]);
+    await assert.rejects(change(older), {
+      code: 'STATE_UNUSABLE',
+      message: /start the version that the other/,
+    });
+    assert.equal(await change(newer), 2);
+    assert.equal((await query('SELECT 1 FROM audit_event')).length, 2);
+    await connections.close();
   });
 
   it('refuse a change that could not begin in time, and make those that could', async () => {
