@@ -12,7 +12,6 @@ import { openTempFolder } from './temp-folder.ts';
 
 interface Scene {
   readonly postgres: Postgres;
-  readonly url: string;
   readonly signer: Signer;
   openNode(url: string): Promise<TroubledNode>;
 }
@@ -97,18 +96,20 @@ function everyRoute(signer: Signer): readonly Asked[] {
   return ROUTES.flatMap(asked);
 }
 
-/** How many requests were asked, so many at once, and the longest of the answers in milliseconds. */
+/** How many requests were asked, so many at once, of a database of their own, and the longest of the answers in milliseconds. */
 export async function askWhileHung(
-  { postgres, url, signer, openNode }: Scene,
+  { postgres, signer, openNode }: Scene,
   atOnce: number,
 ): Promise<{ readonly count: number; readonly longestMs: number }> {
+  const url = await postgres.migratedDatabase();
   await using administration = await administer(url);
+  await administration.keys.add(signer.certificate);
   const { text: token } = await administration.tokens.create({
-    name: `hung-${atOnce}`,
+    name: 'hung',
     role: 'admin',
     lifeMs: null,
   });
-  await administration.signers.add({ name: 'carol', description: '' }).catch(() => undefined); // of the call before
+  await administration.signers.add({ name: 'carol', description: '' });
   await using temp = await openTempFolder();
   const { far, delay } = await openFar(postgres, url, temp.path);
   await using _far = far;

@@ -158,7 +158,7 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
   });
 
   it('answer every request in time while the database does not answer at all', async () => {
-    await askWhileHung({ postgres: postgres(), url: url(), signer, openNode }, Number.POSITIVE_INFINITY);
+    await askWhileHung({ postgres: postgres(), signer, openNode }, Number.POSITIVE_INFINITY);
   });
 
   it('take uploads and serve reads over a database that is far away', async () => {
