@@ -1,5 +1,6 @@
 // The words and options of `lookaside mirror …`.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { shellWord } from '../domain/client-config/kind-text.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MIRROR_LAYOUTS, PRESETS } from '../domain/mirror-presets.ts';
 import { type CommandTools, type ServerOrDataOptions, withServerOrData } from './command-tools.ts';
@@ -25,6 +26,14 @@ type SyncFlags = Omit<MirrorOptions, 'registry'> & {
   readonly every?: number;
 };
 
+/** The options by which another command asks the same server. */
+export function whereOf({ server, tokenFile, ca, data, root }: ServerOrDataOptions): string {
+  const given = { server, 'token-file': tokenFile, ca, data, root };
+  return Object.entries(given)
+    .flatMap(([name, value]) => (value === undefined ? [] : [` --${name} ${shellWord(value)}`]))
+    .join('');
+}
+
 export function addMirrors(program: Command, { finish }: CommandTools): void {
   const mirror = program
     .command('mirror')
@@ -44,7 +53,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
       const { runMirrorAdd, runMirrorFrom } = await import('./mirror.ts');
       const { from: file, apply = false, json = false } = options;
       if (file !== undefined) {
-        finish(await runMirrorFrom(loadForServer(options), { file, apply, json }));
+        finish(await runMirrorFrom(loadForServer(options), { file, apply, where: whereOf(options), json }));
         return;
       }
       if (name === undefined)

@@ -77,10 +77,18 @@ export async function runMirrorAdd(
   return EXIT.done;
 }
 
+export interface FromOptions {
+  readonly file: string;
+  readonly apply: boolean;
+  /** The options that name the server or the data directory, as they were given: ` --data DIR`. */
+  readonly where: string;
+  readonly json: boolean;
+}
+
 /** Proposes mirrors for the registries that a file mirrors; with `apply` adds them, or their views to those that are there. */
 export async function runMirrorFrom(
   config: Config,
-  { file, apply, json }: { readonly file: string; readonly apply: boolean; readonly json: boolean },
+  { file, apply, where, json }: FromOptions,
 ): Promise<number> {
   const remedy = 'name a file with an ImageDigestMirrorSet or a registries.conf, or - for standard input';
   const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
@@ -89,7 +97,7 @@ export async function runMirrorFrom(
   );
   if (apply) await administerByServer(config, async ({ mirrors }) => applyAll(proposal, mirrors));
   if (json) printJson({ ...proposal, applied: apply });
-  else tellProposal(proposal, config, apply);
+  else print(proposalText(proposal, config, { apply, where }));
   return EXIT.done;
 }
 
@@ -111,14 +119,18 @@ async function applyAll({ sites }: Proposal, mirrors: MirrorAdministration): Pro
 const UNKNOWN_URL = 'http://SERVER:8000';
 const REPLACE_UNKNOWN_URL = `Replace ${UNKNOWN_URL} by the URL of the server.`;
 
-function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, applied: boolean): void {
+export function proposalText(
+  { sites, lookasides, unknown }: Proposal,
+  config: Pick<Config, 'remote' | 'publicUrl'>,
+  { apply: applied, where }: Pick<FromOptions, 'apply' | 'where'>,
+): string {
   const lines: string[] = [];
   for (const { preset, views } of sites) {
     const rewrites = views
       .filter(({ strip, add }) => strip !== '' || add !== '')
       .map(({ strip, add }) => ` --rewrite ${strip}=${add}`)
       .join('');
-    const command = `lookaside mirror add ${preset} --preset ${preset} --prefix /${preset}${rewrites}`;
+    const command = `lookaside mirror add ${preset} --preset ${preset} --prefix /${preset}${rewrites}${where}`;
     lines.push(applied ? `The mirror "${preset}" is served below /${preset}.` : command);
   }
   if (!applied && sites.length > 0) lines.push('', 'Run these, or this command again with --apply.');
@@ -134,10 +146,10 @@ function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, 
   if (unknown.length > 0) {
     lines.push(
       '',
-      `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with: lookaside mirror add NAME --upstream URL --prefix /PATH`,
+      `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with: lookaside mirror add NAME --upstream URL --prefix /PATH${where}`,
     );
   }
-  print(lines.map(escapeTerminal).join('\n'));
+  return lines.map(escapeTerminal).join('\n');
 }
 
 export async function runMirrorEdit(

@@ -163,8 +163,9 @@ function formatWithdrawn({ path, until, ...withdrawn }: Withdrawn): string {
 
 function mirrorFacts(mirror: MirroredImage | null): readonly (readonly [string, string])[] {
   if (mirror === null) return [];
-  const { upstream, checkedAt, leftOut } = mirror;
+  const { upstream, checkedAt, servedAs, leftOut } = mirror;
   return [
+    ...servedAs.map((name) => ['served as', name] as const),
     ['mirrored from', upstream ?? '-'],
     ['asked there', checkedAt.toISOString()],
     ...leftOut.map(({ sha256, code }) => ['left out', `${sha256}: ${code}`] as const),

@@ -119,6 +119,8 @@ export interface MirroredImage extends Pick<NotedImage, 'goneUpstream' | 'leftOu
   readonly checkedAt: Date;
   /** When it was last asked for ahead of demand; null: readers alone have asked. */
   readonly syncedAt: Date | null;
+  /** Where clients find it, below each view: `/rh/ubi9/ubi@sha256:…`. A server of an older version does not tell. */
+  readonly servedAs: readonly string[];
 }
 
 export interface MirrorDetails extends MirrorStatus {

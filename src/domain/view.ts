@@ -1,5 +1,5 @@
 // Which image of a site is meant by a path below one of its prefixes.
-import { type ImageId, imageFolder, parseImageFolder } from './image.ts';
+import { type ImageId, imageFolder, imageName, parseImageFolder } from './image.ts';
 import type { View } from './site.ts';
 
 /** The image of the site that is meant by one that was asked for below a view; null: there is none. */
@@ -10,6 +10,19 @@ export function viewed(image: ImageId, { layout, strip, add }: View): ImageId | 
   if (left === null) return null;
   if (strip === '' && add === '') return image;
   return parseImageFolder(image.site, imageFolder({ ...image, path: [add, left].filter(Boolean).join('/') }));
+}
+
+/** What viewed() takes for the image, below the view's prefix: `redhat/ubi9/ubi@sha256:<hex>`; null: nothing. */
+export function nameInView(image: ImageId, view: View): string | null {
+  const { strip, add } = view;
+  if (view.layout === 'release') return `${image.algorithm}:${image.hex}`;
+  const left = add === '' ? image.path : below(image.path, add);
+  if (left === null) return null;
+  const path = [strip, left].filter(Boolean).join('/');
+  if (path === '') return null;
+  const asked = { ...image, path };
+  const meant = viewed(asked, view);
+  return meant !== null && imageFolder(meant) === imageFolder(image) ? imageName(asked) : null;
 }
 
 function below(path: string, strip: string): string | null {

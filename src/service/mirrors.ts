@@ -25,6 +25,7 @@ import { parseMirrorSettings } from '../domain/mirror-settings.ts';
 import type { Clock, FolderPage, MirrorSetRow, MirrorStore } from '../domain/ports.ts';
 import { type KnownRelease, type Release, releasesAtOnce } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';
+import { nameInView } from '../domain/view.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { Mirror } from './mirror.ts';
 import type { Brought } from './mirror-bring.ts';
@@ -145,7 +146,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   return {
     list: async () => Promise.all(options.open().map(statusOf)),
     show: async (name) => ({ ...(await statusOf(find(name))), noted: await notedOf(store, name) }),
-    ofImage: (image) => mirroredImage(store, image),
+    ofImage: (image) => mirroredImage(image, options),
     add: (name, value, actor) =>
       inTurn(async () => {
         const settings = parseMirrorSettings(value);
@@ -352,14 +353,19 @@ async function notedOf(store: Pick<MirrorStore, 'noted'>, name: string): Promise
 }
 
 async function mirroredImage(
-  store: Pick<MirrorStore, 'setOf'>,
   image: ImageId,
+  { store, open }: Pick<MirrorsOptions, 'store' | 'open'>,
 ): Promise<MirroredImage | null> {
   const row = await store.setOf(image);
   if (row === null) return null;
   const { checkedAt, syncedAt, gone: goneUpstream, leftOut } = row;
   const upstream = row.upstream === null ? null : shownUpstream(row.upstream);
-  return { upstream, checkedAt, syncedAt, goneUpstream, leftOut };
+  const settings = open().find(({ stored }) => stored.name === image.site)?.stored.settings;
+  const servedAs = (settings?.views ?? []).flatMap(({ prefix, strip, add }) => {
+    const name = nameInView(image, { layout: settings?.layout ?? image.layout, strip, add });
+    return name === null ? [] : [`${prefix}/${name}`];
+  });
+  return { upstream, checkedAt, syncedAt, servedAs, goneUpstream, leftOut };
 }
 
 function synced(image: ImageId, result: SyncResult, more: Partial<SyncedImage> = {}): SyncedImage {

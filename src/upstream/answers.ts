@@ -133,6 +133,7 @@ const mirroredImage = z.object({
   upstream: z.string().nullable(),
   checkedAt: date,
   syncedAt: date.nullable(),
+  servedAs: z.array(z.string()).default([]), // a server before 1.0 does not tell
   goneUpstream: z.array(z.string()),
   leftOut,
 }) satisfies SchemaOf<MirroredImage>;

@@ -69,10 +69,12 @@ describe('show', () => {
       upstream: 'https://x.example/s',
       checkedAt: at,
       syncedAt: null,
+      servedAs: ['/rh/team/app@sha256:ab', '/quay/app@sha256:ab'],
       goneUpstream: [HEX],
       leftOut,
     };
     const text = formatSignatures('a', [storedSignature()], { userIds: new Map(), withdrawn: [], mirror });
+    assert.match(text, /^served as +\/rh\/team\/app@sha256:ab\nserved as +\/quay\/app@sha256:ab$/m);
     assert.match(text, /^mirrored from +https:\/\/x\.example\/s$/m);
     assert.match(text, /^left out +f{64}: DIGEST_MISMATCH$/m);
     assert.match(text, /^upstream +gone-upstream/m);
