@@ -122,6 +122,8 @@ export interface ComposeOptions {
   /** At least one; each with its own name, prefix and tree. Mirrors come from the database. */
   readonly sites: readonly Site[];
   readonly log: Log;
+  /** Where problems of trees are told; left out: in `log`. */
+  readonly problemLog?: Log;
   /** Named to other commands that find the data directory locked. */
   readonly taker: LockTaker;
   /** Goes on although the log of audit events is not the one that was signed before. */

@@ -61,6 +61,7 @@ export async function connect(options: Connections) {
     makeEvent,
     clock,
     log,
+    problemLog: options.problemLog,
     minFreeBytes: () => current().minFreeBytes,
     hasProxies: config.remote.hasProxies,
     scanIntervalMs: () => current().scanIntervalMs,

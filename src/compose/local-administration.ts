@@ -163,8 +163,15 @@ async function administerAlone({
   config,
   taker,
 }: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<OpenedAdministration> {
-  const log = createLog('warn');
-  const composed = await compose({ config, current: () => config, sites: sitesOf(config), log, taker });
+  const composed = await compose({
+    config,
+    current: () => config,
+    sites: sitesOf(config),
+    log: createLog('warn'),
+    // the command prints them, as a number or one by one
+    problemLog: createLog('silent'),
+    taker,
+  });
   const services = { ...composed, clock: systemClock, about: config };
   return {
     ...createAdministration(services, ADMINISTRATOR),

@@ -17,7 +17,7 @@ export function createLineWriter(fd: 1 | 2): (line: string) => void {
 }
 
 /** JSON lines, by default on standard error. They contain no token and nothing that could forge a line or control a terminal. */
-export function createLog(level: Config['logLevel'], writeLine = createLineWriter(2)): Logger {
+export function createLog(level: Config['logLevel'] | 'silent', writeLine = createLineWriter(2)): Logger {
   const lines = { write: (line: string) => writeLine(escapeJson(maskTokens(line.trimEnd()))) };
   return pino(
     {

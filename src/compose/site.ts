@@ -61,6 +61,8 @@ export interface SharedParts {
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
   readonly log: FewLines;
+  /** Where problems of trees are told; left out: in `log`. */
+  readonly problemLog?: Log | undefined;
   /** Space on each disk that uploads leave free; a reload may change it. */
   readonly minFreeBytes: () => number;
   /** The environment names proxies. */
@@ -106,7 +108,9 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   const log = naming(site, shared.log);
   const files = openSiteTree(site);
   const writer = openWriter(site);
-  const problems = createProblemRegister(naming(site, shared.log.listedBy('lookaside fsck')));
+  const problems = createProblemRegister(
+    naming(site, shared.problemLog ?? shared.log.listedBy('lookaside fsck')),
+  );
   const badLog = shared.log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
   // these parts call each other: the appender and the scanner hand new images to the judge
   const prefer = (image: ImageId) => void judge.prefer(image);
