@@ -1,6 +1,6 @@
 // lookaside push as signers run it: what it prints, the code that it ends with, and what the server has then.
 import assert from 'node:assert/strict';
-import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -175,7 +175,9 @@ describe('push', () => {
 describe('push --watch', () => {
   it('pushes what appears, never what is half written, and ends well', async () => {
     const staging = await newStaging();
-    await stage(staging, 'watch/before', 1);
+    const before = await stage(staging, 'watch/before', 1);
+    const aMinuteAgo = new Date(Date.now() - 60_000);
+    await utimes(before, aMinuteAgo, aMinuteAgo); // what changed a moment ago is sent behind the first line
     await using running = await pushInBackground(
       ['--watch', staging],
       /watching .*; 1 signature sent, 0 there already/,
