@@ -116,7 +116,7 @@ function createServer({
   headMs = LIMITS.headersTimeout,
   slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
-  const { handler, begunOn } = inTurn(handleAny);
+  const { handler, begunOn, lastOn } = inTurn(handleAny);
   const connectionsCheckingInterval = Math.min(headMs, LIMITS.connectionsCheckingInterval);
   const limits = { ...LIMITS, headersTimeout: headMs, connectionsCheckingInterval };
   const server =
@@ -124,7 +124,7 @@ function createServer({
       ? createHttpServer(limits, handler)
       : createHttpsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
-  answerUnparsed(server, begunOn);
+  answerUnparsed(server, { begunOn, lastOn });
   if (tls !== null) answerPlainHttp(server, onPlainHttp);
   closeIdle(server, idleMs, begunOn);
   closeSlowReaders(server, slowestMs);
@@ -133,6 +133,14 @@ function createServer({
 
 /** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
 type BegunOn = (socket: Socket) => { readonly req: IncomingMessage; readonly res: ServerResponse } | null;
+/** The answer to the last request that has come on a connection, begun or not; null before the first. */
+type LastOn = (socket: Socket) => ServerResponse | null;
+
+interface InTurn {
+  readonly handler: RequestListener;
+  readonly begunOn: BegunOn;
+  readonly lastOn: LastOn;
+}
 
 interface Queue {
   /** To the last request that has come. */
@@ -146,7 +154,7 @@ interface Queue {
  * Handles one request of a connection at a time. Node.js hands over all requests of one packet at once, some hundreds, and
  * each would keep its answer in memory until those before it are read. A connection with too many waiting ones is cut.
  */
-function inTurn(handle: RequestListener): { readonly handler: RequestListener; readonly begunOn: BegunOn } {
+function inTurn(handle: RequestListener): InTurn {
   const queues = new WeakMap<Socket, Queue>();
 
   function begin(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
@@ -187,6 +195,7 @@ function inTurn(handle: RequestListener): { readonly handler: RequestListener; r
       const res = queues.get(socket)?.begun ?? null;
       return res === null ? null : { req: res.req, res };
     },
+    lastOn: (socket) => queues.get(socket)?.latest ?? null,
   };
 }
 
@@ -282,10 +291,10 @@ export async function listenOnSocket(
   if (Buffer.byteLength(path) > MOST_PATH_BYTES) {
     throw Object.assign(new Error(`listen ENAMETOOLONG: ${path}`), { code: 'ENAMETOOLONG' });
   }
-  const { handler, begunOn } = inTurn(handleAny);
+  const { handler, begunOn, lastOn } = inTurn(handleAny);
   const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
   server.on('checkContinue', handler);
-  answerUnparsed(server, begunOn);
+  answerUnparsed(server, { begunOn, lastOn });
   // the socket is made within the call, so that this mask applies to no other file
   const mask = process.umask(0o177);
   let listening: Promise<void>;

@@ -5,40 +5,50 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 import { renderError } from './errors.ts';
 import { linger } from './linger.ts';
 
-/**
- * Replaces Node's own answers, which have no text, and which a client that is still sending loses. `begunOn`: the latest
- * answer of a connection whose request the handler has begun to handle.
- */
-export function answerUnparsed(
-  server: Server,
-  begunOn: (socket: Socket) => { readonly res: ServerResponse } | null,
-): void {
+const REQUEST_LATE = 'ERR_HTTP_REQUEST_TIMEOUT';
+
+export interface AnswersOn {
+  /** The latest answer of a connection whose request the handler has begun to handle. */
+  readonly begunOn: (socket: Socket) => { readonly res: ServerResponse } | null;
+  /** The answer to the last request that has come on it. */
+  readonly lastOn: (socket: Socket) => ServerResponse | null;
+}
+
+/** Replaces Node's own answers, which have no text, and which a client that is still sending loses. */
+export function answerUnparsed(server: Server, { begunOn, lastOn }: AnswersOn): void {
   const refused = new WeakSet<Socket>();
+
+  function isMidAnswer(socket: Socket): boolean {
+    const before = begunOn(socket)?.res;
+    return before?.headersSent === true && !before.writableFinished;
+  }
+
+  function refuse(socket: Socket, error: Error): boolean {
+    if (!socket.writable || isMidAnswer(socket)) {
+      socket.destroy(error);
+      return false;
+    }
+    refused.add(socket);
+    socket.write(answerText(refusalOf(error)));
+    return true;
+  }
+
   server.on('clientError', (error: Error, stream) => {
     const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
     if (refused.has(socket)) return; // an error of the parser about what follows
     // after a request that asked to close, nothing more is a request, and the answer that is owed must not be replaced
     // (RFC 9112 section 9.6)
     if (systemCode(error) === 'HPE_CLOSED_CONNECTION') return;
-    const before = begunOn(socket)?.res;
-    const isMidAnswer = before?.headersSent === true && !before.writableFinished;
-    if (!socket.writable || isMidAnswer) {
-      socket.destroy(error);
-      return;
-    }
-    const refusal = refusalOf(error);
-    if (refusal.code === 'TOO_SLOW') {
+    if (systemCode(error) === REQUEST_LATE && socket.writable) {
+      const last = lastOn(socket);
       // this process may have been stopped, or busy, for that long: what has come meanwhile is read before the client is blamed
       setImmediate(() => {
-        if (!socket.writable || begunOn(socket)?.res !== before) return;
-        refused.add(socket);
-        socket.write(answerText(refusal));
-        socket.destroySoon(); // we have already waited for this client
+        if (!socket.writable || refused.has(socket) || lastOn(socket) !== last) return;
+        if (refuse(socket, error)) socket.destroySoon(); // we have already waited for this client
       });
       return;
     }
-    refused.add(socket);
-    socket.write(answerText(refusal));
+    if (!refuse(socket, error)) return;
     socket.removeAllListeners('data'); // the parser's
     linger(socket, socket);
   });
@@ -67,7 +77,7 @@ export function answerPlainHttp(server: Server, onPlainHttp: (address: string) =
 
 function refusalOf(error: Error): LookasideError {
   switch (systemCode(error)) {
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
+    case REQUEST_LATE:
       return new LookasideError('TOO_SLOW', 'the request took too long to arrive; send it again, faster');
     case 'HPE_HEADER_OVERFLOW':
       return new LookasideError(

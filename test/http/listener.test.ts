@@ -276,6 +276,44 @@ describe('a listener', () => {
     }
   });
 
+  describe('when this process was stopped until an answer and the time of half a request were due,', () => {
+    const headMs = 100;
+    const HALF = 'GET /half HTTP/1.1\r\nHost: ';
+
+    /** What a client gets that sends `text` and half a request; `answer` ends the first answer in the same turn in which the half is late. */
+    async function receive(text: string, answer: RequestListener): Promise<string> {
+      const slow: RequestListener = (req, res) => {
+        if (req.url !== '/slow') {
+          res.end('ok');
+          return;
+        }
+        setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4 * headMs), 1);
+        setTimeout(answer, 2 * headMs, req, res); // due behind the check of heads, which is every headMs
+      };
+      const server = await listen({ handler: slow, host: '127.0.0.1', port: 0, tls: null, headMs });
+      try {
+        return (await sendRaw(server.port, text + HALF)).toString();
+      } finally {
+        server.abort();
+        await server.drain();
+      }
+    }
+
+    test('half a request ends in time, although another that waited is begun meanwhile', async () => {
+      const slow = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n';
+      const text = await receive(slow + slow.replace('slow', 'next'), (_, res) => res.end('ok'));
+      assert.match(text, /^HTTP\/1\.1 200 [\s\S]+HTTP\/1\.1 200 [\s\S]+HTTP\/1\.1 408 /);
+    });
+
+    test('the refusal is not written into an answer that has begun meanwhile', async () => {
+      const text = await receive('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n', (_, res) => {
+        res.writeHead(200, { 'Content-Length': 10 });
+        res.write('first');
+      });
+      assert.match(text, /\r\n\r\nfirst$/);
+    });
+  });
+
   test('on a Unix socket lets in its owner alone', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'lookaside.sock');
