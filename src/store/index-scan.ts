@@ -129,8 +129,6 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     // what is in a batch was read since the last but one was gone through
     const moments = [changes.moment, changes.moment];
     const packs = createPackedScan({ ...options, looker }, quick);
-    // what is uploaded or withdrawn from now on changes its image
-    const past = await packs.pastOf(site);
     for await (const batch of batches) {
       signal?.throwIfAborted();
       const moment = moments.shift() ?? 0;
@@ -138,7 +136,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
       const { packed } = batch;
       if (packed !== null) {
         const takeOne: Packed['takeOne'] = (...one) => take(running, ...one);
-        await takePacked(running, await packs.takePack({ site, packed, moment, past, signal, takeOne }));
+        await takePacked(running, await packs.takePack({ site, packed, moment, signal, takeOne }));
       }
       moments.push(changes.moment);
     }

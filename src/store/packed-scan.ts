@@ -21,20 +21,12 @@ export interface PackedScanParts {
   readonly troubled: () => readonly string[];
 }
 
-/** Whether anything was ever uploaded to the site, or withdrawn from it, when its scan began. */
-export interface Past {
-  readonly hasUploads: boolean;
-  readonly hasTombstones: boolean;
-}
-
 /** Part of a scan that is under way. */
 export interface Packed {
   readonly site: string;
   readonly packed: PackedImages;
   /** It was read since then. */
   readonly moment: number;
-  /** As of then, or of an earlier moment. */
-  readonly past: Past;
   readonly signal: AbortSignal | undefined;
   /** Compares one of them with all that is known of it. */
   readonly takeOne: (image: ImageId, looked: () => Promise<Look>, taken: QuickStamp) => Promise<void>;
@@ -52,16 +44,11 @@ const IMAGES_AT_ONCE = 8;
 export function createPackedScan(options: PackedScanOptions, parts: PackedScanParts) {
   const { changes, looker } = options;
 
-  async function pastOf(site: string): Promise<Past> {
-    const hasUploads = (await options.uploads.images(site, null, 1)).length > 0;
-    return { hasUploads, hasTombstones: await parts.tombstones.hasAny(site) };
-  }
-
   /** Records those of which nothing else is known. */
   async function takePack(pack: Packed): Promise<TakenPack> {
-    const { site, packed, moment, past } = pack;
+    const { site, packed, moment } = pack;
     const images = foldersOf(packed).map((folder) => imageOf(site, folder));
-    const apart = await withPast(images, past);
+    const apart = await withPast(site, images);
     for (const position of changedSince(images, moment)) apart.add(position);
     // nothing was awaited since: what changes from here on is recorded later than this
     const there = apart.size < images.length ? await parts.recordNew(images, packed, apart) : [];
@@ -76,10 +63,10 @@ export function createPackedScan(options: PackedScanOptions, parts: PackedScanPa
   }
 
   /** The positions of the images that something was once uploaded to, or withdrawn from. */
-  async function withPast(
-    images: readonly ImageId[],
-    { hasUploads, hasTombstones }: Past,
-  ): Promise<Set<number>> {
+  async function withPast(site: string, images: readonly ImageId[]): Promise<Set<number>> {
+    // asked for each pack: the first of them may have come while the scan went on, long before these images were read
+    const hasUploads = (await options.uploads.images(site, null, 1)).length > 0;
+    const hasTombstones = await parts.tombstones.hasAny(site);
     const positions = new Set<number>();
     if (!hasUploads && !hasTombstones) return positions;
     for (const [position, image] of images.entries()) {
@@ -112,7 +99,7 @@ export function createPackedScan(options: PackedScanOptions, parts: PackedScanPa
     });
   }
 
-  return { pastOf, takePack };
+  return { takePack };
 }
 
 export function imageOf(site: string, folder: string): ImageId {

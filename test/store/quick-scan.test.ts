@@ -377,3 +377,47 @@ test('what a read has recorded while the walk went on is kept as it is', async (
   assert.ok(kindsOf(opened, imageFolder(image)).includes('missing signature-2'));
   assert.ok((await recordedOf(opened, image)).includes(`2 ${sha256Hex(TWO)}`));
 });
+
+for (const kind of KINDS) {
+  test(`what is withdrawn while a scan goes on, and put back by hand, is not taken in by it: a tree that is ${kind}`, async () => {
+    let meanwhile = async () => {};
+    const pausing = (tree: Tree): Tree => ({
+      ...tree,
+      async readImage(folder, numbers) {
+        const read = await tree.readImage(folder, numbers);
+        if (read?.strangers.length === 1) await meanwhile();
+        return read;
+      },
+    });
+    await using opened = await open({
+      kind,
+      imagesAPack: 1,
+      between: (ports) => ({ ...ports, tree: pausing(ports.tree) }),
+    });
+    // those of one folder are read in the order of their names
+    const looked = await layImage(opened.root, 'team/a', ONE);
+    await layFile(opened.root, `${looked}/notes`, 'a');
+    for (const name of ['b', 'c', 'd', 'e']) await layImage(opened.root, `team/${name}`, ONE);
+    const folder = await layImage(opened.root, 'team/z', TWO);
+    const image = imageIn(folder);
+    let isWithdrawn = false;
+    meanwhile = async () => {
+      meanwhile = async () => {};
+      await opened.appender.withdraw({
+        image,
+        number: 1,
+        by: 'administrator',
+        reason: 'a test',
+        until: null,
+        event: (sha256) => eventOf(image, sha256, 'withdraw'),
+      });
+      await layFile(opened.root, `${folder}/signature-1`, TWO);
+      isWithdrawn = true;
+    };
+    await scan(opened);
+    assert.ok(isWithdrawn);
+    assert.deepEqual(await recordedOf(opened, image), []);
+    assert.deepEqual(kindsOf(opened, folder), ['withdrawn signature-1']);
+    assert.deepEqual((await opened.store.readSet(image)).entries, []);
+  });
+}
