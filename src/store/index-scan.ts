@@ -2,7 +2,7 @@
 // and files have the stamps that they had when all was well. docs/decisions/quick-scans.md
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
 import type { TombstoneStore, UploadStore } from '../domain/ports.ts';
 import type { Problem, TreeWriter } from '../domain/tree.ts';
 import type { QuickStamp, QuickWalk, TooLong, WalkBatch } from '../domain/tree-walk.ts';
@@ -69,6 +69,8 @@ interface Scan {
   readonly counts: { images: number; signatures: number; problems: number };
   readonly folders: Problem[];
   readonly batch: IndexBatch;
+  /** Folders of images that something was known to be wrong with, without those that were looked at since. */
+  readonly troubled: Set<string>;
   readonly goOn: OnFailure;
   readonly onTooLong: (folder: TooLong) => void;
   readonly onOutgrown: (folder: string) => Promise<void>;
@@ -90,6 +92,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
       counts,
       folders,
       batch: createIndexBatch({ ...options, looker }),
+      troubled: new Set(quick?.troubled()),
       // one closed folder or file must not keep the rest of the tree out of the index
       goOn(error) {
         if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
@@ -105,6 +108,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
       signal,
     };
     if (!(await scanQuickly(running))) await scanAll(running);
+    await takeTroubled(running);
     await running.batch.flush();
     options.reportFolders(site, folders);
     if (failure !== null) throw failure;
@@ -117,6 +121,16 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     const { site, goOn: onFailure, onTooLong, onOutgrown, signal } = running;
     const images = imagesOf({ site, onFailure, onTooLong, onOutgrown, signal });
     await forEachConcurrently(images, IMAGES_AT_ONCE, (image) => take(running, image, () => look(image)));
+  }
+
+  /** What nothing was ever recorded of, and is not on disk any more, no walk comes by: what was reported of it would stay. */
+  async function takeTroubled(running: Scan): Promise<void> {
+    const { site, troubled, signal } = running;
+    await forEachConcurrently([...troubled], IMAGES_AT_ONCE, async (folder) => {
+      signal?.throwIfAborted();
+      const image = parseImageFolder(site, folder);
+      if (image !== null) await take(running, image, () => look(image));
+    });
   }
 
   /** False: it cannot be done here. */
@@ -184,11 +198,12 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
   }
 
   async function take(
-    { goOn, counts, onProgress, batch }: Scan,
+    { goOn, counts, onProgress, batch, troubled }: Scan,
     image: ImageId,
     looked: () => Promise<Look>,
     taken: QuickStamp | null = null,
   ): Promise<void> {
+    troubled.delete(imageFolder(image));
     const state = await looked().catch((error: unknown) => goOn(error, imageFolder(image)));
     if (state === null) return;
     options.report(image, state.problems);

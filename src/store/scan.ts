@@ -1,7 +1,7 @@
 // Walks a tree and compares it with its index: a scan corrects the index, fsck only reports.
 import { mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
 import { withdrawnOf } from '../domain/tombstone.ts';
 import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
@@ -72,13 +72,20 @@ export function createScanner(options: ScannerOptions): Scanner {
     };
     const onTooLong = (folder: TooLong) =>
       void others.push({ ...tooLongProblem(folder), image: null, isDamage: false });
-    const lookAt = (image: ImageId) =>
-      lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
-    for await (const seen of mapInOrder(
-      imagesOf({ site, onFailure: goOn, onTooLong, signal }),
-      IMAGES_AT_ONCE,
-      lookAt,
-    )) {
+    const troubled = new Set(options.quick?.troubled());
+    const lookAt = (image: ImageId) => {
+      troubled.delete(imageFolder(image));
+      return lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
+    };
+    async function* all(): AsyncGenerator<ImageId> {
+      yield* imagesOf({ site, onFailure: goOn, onTooLong, signal });
+      // what was reported of an image that is gone would stay
+      for (const folder of troubled) {
+        const image = parseImageFolder(site, folder);
+        if (image !== null) yield image;
+      }
+    }
+    for await (const seen of mapInOrder(all(), IMAGES_AT_ONCE, lookAt)) {
       signal?.throwIfAborted();
       const problems = [...others.splice(0), ...(seen?.problems ?? [])];
       // the folder of an image whose last signature is withdrawn stays, as after a scan

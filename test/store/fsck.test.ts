@@ -33,6 +33,17 @@ test('damage that fsck finds is reported, and no more once it is mended', async 
   assert.deepEqual(kindsOf(opened, FOLDER), ['changed signature-2']);
 });
 
+test('what was wrong with an image that is gone is no longer reported after fsck', async (t) => {
+  const opened = await openStore({ kind: 'owned' });
+  t.after(() => opened[Symbol.asyncDispose]());
+  await layImage(opened.root, 'team/app', Buffer.from('<html>'));
+  assert.equal(await fsck(opened), 1);
+  assert.deepEqual(kindsOf(opened, FOLDER), ['first-byte signature-1']);
+  await rm(path.join(opened.root, FOLDER), { recursive: true });
+  assert.equal(await fsck(opened), 0);
+  assert.deepEqual(kindsOf(opened, FOLDER), []);
+});
+
 test('what fsck alone calls a problem is left to the scan, which takes it in', async (t) => {
   const opened = await openStore({ kind: 'owned' });
   t.after(() => opened[Symbol.asyncDispose]());

@@ -421,3 +421,16 @@ for (const kind of KINDS) {
     assert.deepEqual((await opened.store.readSet(image)).entries, []);
   });
 }
+
+test('what was wrong with an image that is gone is no longer reported after a scan', async () => {
+  for (const kind of KINDS) {
+    await using opened = await open({ kind });
+    await layImage(opened.root, 'team/app', ONE);
+    const folder = await layImage(opened.root, 'team/text', Buffer.from('<html>'));
+    assert.equal((await scan(opened)).problems, 1);
+    assert.deepEqual(kindsOf(opened, folder), ['first-byte signature-1']);
+    await rm(path.join(opened.root, folder), { recursive: true });
+    assert.deepEqual(await scan(opened), { images: 1, signatures: 1, problems: 0 });
+    assert.deepEqual(kindsOf(opened, folder), []);
+  }
+});
