@@ -138,7 +138,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     if (quick === null) return false;
     const { site, signal } = running;
     await tree.check();
-    const batches = await quick.walk({ site, signal, mustLook: await foldersToLookAt(site) });
+    const batches = await quick.walk({ site, signal, mustLook: await foldersToLookAt(site, quick) });
     if (batches === null) return false;
     // what is in a batch was read since the last but one was gone through
     const moments = [changes.moment, changes.moment];
@@ -155,22 +155,6 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
       moments.push(changes.moment);
     }
     return true;
-  }
-
-  /** Their files may be as they were, and something else has changed. */
-  async function foldersToLookAt(site: string): Promise<readonly string[]> {
-    if (quick === null) return [];
-    const { tombstones, troubled } = quick;
-    const folders = new Set(troubled());
-    for (const { image } of await tombstones.unsettled(site)) folders.add(imageFolder(image));
-    const all = { path: null, digest: null, by: null, since: null };
-    for (let after = null as { readonly image: string; readonly sha256: string } | null; ; ) {
-      const page = await tombstones.page(site, all, after, TOMBSTONES_A_PAGE);
-      for (const { image } of page) folders.add(imageFolder(image));
-      const last = page.at(-1);
-      if (last === undefined || page.length < TOMBSTONES_A_PAGE) return [...folders];
-      after = { image: imageFolder(last.image), sha256: last.sha256 };
-    }
   }
 
   async function takeBatch(running: Scan, batch: WalkBatch): Promise<void> {
@@ -237,6 +221,23 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
   }
 
   return { scan };
+}
+
+/** Their files may be as they were, and something else has changed. */
+async function foldersToLookAt(
+  site: string,
+  { tombstones, troubled }: QuickScanOptions,
+): Promise<readonly string[]> {
+  const folders = new Set(troubled());
+  for (const { image } of await tombstones.unsettled(site)) folders.add(imageFolder(image));
+  const all = { path: null, digest: null, by: null, since: null };
+  for (let after = null as { readonly image: string; readonly sha256: string } | null; ; ) {
+    const page = await tombstones.page(site, all, after, TOMBSTONES_A_PAGE);
+    for (const { image } of page) folders.add(imageFolder(image));
+    const last = page.at(-1);
+    if (last === undefined || page.length < TOMBSTONES_A_PAGE) return [...folders];
+    after = { image: imageFolder(last.image), sha256: last.sha256 };
+  }
 }
 
 export function tooLongProblem({ path, count }: TooLong): Problem {
