@@ -1,6 +1,6 @@
 // lookaside import: copies an existing tree into the tree that a server owns.
 import { realpathSync } from 'node:fs';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import type { OpenedAdministration } from '../compose/administration.ts';
 import { openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
@@ -148,15 +148,17 @@ interface ReadFile {
 }
 
 interface Batch {
+  /** From 0, in the order of the files. */
+  readonly number: number;
   readonly files: readonly { readonly source: string; readonly part: BatchPart }[];
-  /** Its first file belongs to the image with which the batch before ended. */
+  /** Its first file may belong to the image with which the batch before ended. */
   readonly continues: boolean;
 }
 
 const READ_AHEAD = 16;
 /** One is verified while others are stored and one is on its way. */
 const BATCHES_AT_ONCE = 4;
-/** From here on a batch ends with its image. */
+/** From here on a batch ends with its set: see setOf(). */
 const ENOUGH_PARTS = MAX_BATCH_PARTS / 2;
 
 async function importAll({ staging, staged, send, line, signal, dryRun }: Import): Promise<Report> {
@@ -164,23 +166,24 @@ async function importAll({ staging, staged, send, line, signal, dryRun }: Import
   const images = new Set<string>();
   const counts = { created: 0, exists: 0, refused: 0 };
   const states: Partial<Record<State, number>> = {};
-  const results: FileResult[] = [];
+  // batches end in another order than they begin
+  const resultsOf: FileResult[][] = [];
   const problems = [...staged.problems];
   const underWay = new Set<Promise<void>>();
 
-  function take(source: string, { part: _, ...result }: ImportResult): void {
-    results.push({ source, ...result });
+  function take(source: string, { part: _, ...result }: ImportResult): FileResult {
     counts[result.result] += 1;
     if ('image' in result) images.add(result.image);
     if ('state' in result) states[result.state] = (states[result.state] ?? 0) + 1;
+    return { source, ...result };
   }
 
-  async function sendBatch({ files }: Batch): Promise<void> {
+  async function sendBatch({ number, files }: Batch): Promise<void> {
     const answers = await send(files.map(({ part }) => part));
-    for (const answer of answers) take(files[answer.part]?.source ?? '', answer);
+    resultsOf[number] = answers.map((answer) => take(files[answer.part]?.source ?? '', answer));
     line.show({
       images: images.size,
-      signatures: results.length,
+      signatures: counts.created + counts.exists + counts.refused,
       problems: counts.refused + problems.length,
     });
   }
@@ -219,7 +222,7 @@ async function importAll({ staging, staged, send, line, signal, dryRun }: Import
     refused: counts.refused + problems.length,
     states,
     seconds: Math.round(performance.now() - startedMs) / 1000,
-    results,
+    results: resultsOf.flat(),
     problems,
     gaps: staged.gaps,
     strangers: staged.strangers,
@@ -247,25 +250,37 @@ async function* toBatches(
   let files: { source: string; part: BatchPart }[] = [];
   let sizeBytes = 0;
   let last: string | null = null;
-  let continues = false;
+  let [number, continues] = [0, false];
   for await (const { file, content } of read) {
     if ('kind' in content) {
       onProblem(content);
       continue;
     }
     const { bytes } = content;
-    const image = file.place.kind === 'image' ? imageFolder(file.place.image) : null;
-    const isSameImage = image !== null && image === last;
+    const set = setOf(file);
+    const isSameSet = set === last;
     const isFull = files.length >= MAX_BATCH_PARTS || sizeBytes + sizeOf(bytes) > PACKED_BATCH_BYTES;
-    if (files.length > 0 && (isFull || (files.length >= ENOUGH_PARTS && !isSameImage))) {
-      yield { files, continues };
-      [files, sizeBytes, continues] = [[], 0, isSameImage];
+    if (files.length > 0 && (isFull || (files.length >= ENOUGH_PARTS && !isSameSet))) {
+      yield { number, files, continues };
+      [number, files, sizeBytes, continues] = [number + 1, [], 0, isSameSet];
     }
     files.push({ source: file.source, part: { bytes, fileName: fileNameOf(file.place) } });
     sizeBytes += sizeOf(bytes);
-    last = image;
+    last = set;
   }
-  if (files.length > 0) yield { files, continues };
+  if (files.length > 0) yield { number, files, continues };
+}
+
+/** The same for all files that may belong to one image and have numbers among each other. */
+function setOf({ source, place }: StagedFile): string {
+  switch (place.kind) {
+    case 'image':
+      return imageFolder(place.image);
+    case 'manifest':
+      return `${dirname(source)} ${place.digest.algorithm}:${place.digest.hex}`;
+    case 'payload':
+      return dirname(source);
+  }
 }
 
 /** With the lines of its part in the form. */

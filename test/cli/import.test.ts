@@ -88,7 +88,7 @@ async function layMixture(source: string): Promise<readonly Buffer[]> {
 
 async function assertTree(tree: string, folder: string, signatures: readonly Buffer[]): Promise<void> {
   const expected = signatures.map((_, position) => `signature-${position + 1}`);
-  assert.deepEqual(readdirSync(path.join(tree, folder)).sort(), expected);
+  assert.deepEqual(readdirSync(path.join(tree, folder)).sort(), expected.sort());
   for (const [position, bytes] of signatures.entries()) {
     const there = await readFile(path.join(tree, folder, `signature-${position + 1}`));
     assert.ok(there.equals(bytes), `signature-${position + 1} has other bytes`);
@@ -197,6 +197,18 @@ describe('an import', () => {
     const single = await runLookaside(['import', path.join(source, 'app.signature'), '--data', data]);
     assert.equal(single.status, 0, describeOutcome(single));
     await assertTree(tree, TEAM, [first, second]);
+  });
+
+  it('of the folder of one image, renamed or not, keeps the order of its files', async () => {
+    const kept = Array.from({ length: 60 }, (_, n) => signed('team/app', `v${n}`));
+    for (const name of [TEAM, 'renamed']) {
+      const { data, source, tree } = await open();
+      const folder = path.join(source, name);
+      for (const [position, bytes] of kept.entries()) await lay(folder, `signature-${position + 1}`, bytes);
+      const outcome = await runLookaside(['import', folder, '--json', '--data', data]);
+      assert.equal(outcome.status, 0, describeOutcome(outcome));
+      await assertTree(tree, TEAM, kept);
+    }
   });
 
   it('that the disk has no room for says so below what it found until then', async () => {
