@@ -162,6 +162,7 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
 
   /** What would happen if these parts of one image were stored. */
   async function foresee(image: ImageId, ofImage: readonly Judged[]): Promise<readonly ImportResult[]> {
+    bounds.requireRunning();
     const numbers = await numbersOf(image);
     const results: ImportResult[] = [];
     for (const { part, sha256, judgement } of ofImage) {
@@ -180,6 +181,7 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
   async function storeEach(ofImage: readonly Judged[], actor: Actor): Promise<readonly ImportResult[]> {
     const results: ImportResult[] = [];
     for (const judged of ofImage) {
+      bounds.requireRunning(); // one image may have a hundred
       results.push(await orRefused(judged.part, () => store(judged, actor)));
     }
     return results;
@@ -201,7 +203,6 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
           return null;
         },
         async store(judged) {
-          bounds.requireRunning();
           const image = judged[0]?.image;
           if (image === undefined) return;
           const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);

@@ -22,11 +22,20 @@ interface Scene {
   readonly tree?: 'owned' | 'shared';
   /** Texts that IMAGE holds already. */
   readonly stored?: readonly string[];
+  /** The server stops once so many are appended. */
+  readonly stopsAfter?: number;
   /** A key is registered once this text was examined. */
   readonly keyAddedAfter?: string;
 }
 
-function open({ judgements = {}, failsWith, tree = 'owned', stored = [], keyAddedAfter }: Scene = {}) {
+function open({
+  judgements = {},
+  failsWith,
+  tree = 'owned',
+  stored = [],
+  stopsAfter,
+  keyAddedAfter,
+}: Scene = {}) {
   let keyringChanges = 0;
   const verifiedAgain: string[] = [];
   const clock = createClock();
@@ -70,6 +79,7 @@ function open({ judgements = {}, failsWith, tree = 'owned', stored = [], keyAdde
       async append(upload) {
         if (failsWith !== undefined) throw failsWith;
         appended.push(upload);
+        if (appended.length === stopsAfter) importer.stop();
         const set = setOf(upload.image);
         sets.set(imageKey(upload.image), [...set, upload.bytes]);
         const sha256 = sha256Hex(upload.bytes);
@@ -237,6 +247,16 @@ test('one image that takes no more is told of its files; a store that takes no m
   assert.deepEqual(summaries(await full.run([partOf('a')])), ['TOO_MANY_SIGNATURES']);
   const broken = open({ failsWith: new LookasideError('DISK_FULL', 'no space') });
   await assert.rejects(broken.run([partOf('a')]), (error) => isLookasideError(error, 'DISK_FULL'));
+});
+
+test('once the server stops, an image with many signatures gets no more of them, and all are to be sent again', async () => {
+  const { run, appended } = open({ stopsAfter: 2 });
+  const texts = ['a', 'b', 'c', 'd'];
+  await assert.rejects(run(texts.map((text) => partOf(text))), (error) => isLookasideError(error, 'BUSY'));
+  assert.deepEqual(
+    appended.map(({ bytes }) => Buffer.from(bytes)),
+    ['a', 'b'].map(bytesOf),
+  );
 });
 
 test('a shared tree takes no import', async () => {
