@@ -5,6 +5,7 @@ import { isLookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { SiteTarget, Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
+import type { Patience } from '../domain/patience.ts';
 import type { Token } from '../domain/ports.ts';
 import type { Holder } from '../domain/room.ts';
 import type { SitePlace } from '../domain/site.ts';
@@ -60,12 +61,13 @@ export function identify(services: Services, req: IncomingMessage, isLocal: bool
 export async function identifyAgain(
   services: Services,
   req: IncomingMessage,
-  caller: Caller,
+  { caller, patience }: { readonly caller: Caller; readonly patience: Patience },
 ): Promise<Caller> {
   const text = sentToken(req);
   if (caller.kind !== 'anonymous' || text === null) return caller;
-  if (services.identities.isToken(text)) return identifyByIssuer(services, text);
-  return callerWith(services, await services.tokens.find(text));
+  // an issuer has its own bound of time, and is not the database
+  if (services.identities.isToken(text)) return patience.waitLong(identifyByIssuer(services, text));
+  return callerWith(services, await patience.wait(services.tokens.find(text)));
 }
 
 /** @throws LookasideError STORE_UNAVAILABLE */

@@ -166,7 +166,7 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   requireMethod(req, spec, allowed);
   const patience = services.patience?.() ?? ENDLESS;
   if (needsToken(services, spec))
-    exchange.caller = await patience.wait(identifyAgain(services, req, exchange.caller));
+    exchange.caller = await identifyAgain(services, req, { caller: exchange.caller, patience });
   if (isRefusedWrite(req, spec, exchange)) noteWrong(wrongTokens, exchange);
   authorize(services, spec, exchange);
   if (spec.isUpload === true) refusedUploads.check(exchange.caller);

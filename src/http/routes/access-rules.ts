@@ -8,8 +8,10 @@ import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { administrationFor } from './administration.ts';
 
+// a document of thousands of signers and grants is thousands of statements, and keys are changed in turn
 const change = {
   name: 'access-rules',
+  waits: 'long',
   methods: ['POST'],
   roles: ['admin'],
   body: 'json',

@@ -101,10 +101,11 @@ async function readQuestion(
   request: RouteRequest,
   asked: URLSearchParams,
 ): Promise<Answered> {
-  const { req, exchange } = request;
+  const { req, exchange, patience } = request;
   const given = parseQuery(query, joined(asked));
   const registries = requireRegistries(given.registry);
-  if (given.signer.length > 0) requireRole(await identifyAgain(services, req, exchange.caller), ROLES);
+  if (given.signer.length > 0)
+    requireRole(await identifyAgain(services, req, { caller: exchange.caller, patience }), ROLES);
   const choice = { keys: given.key, signers: given.signer, isAllKeys: isYes(given['all-keys']) };
   const { scopes, notes } = await chooseKeys(services, registries, choice);
   requireFew(scopes, given.namespace, request.bytes.length);

@@ -19,6 +19,7 @@ export const keys: readonly RouteSpec[] = [
   {
     name: 'keys',
     path: '/api/v1/keys',
+    waits: 'long',
     methods: ['POST'],
     roles: ['admin'],
     body: 'bytes', // whatever Content-Type the client sends
@@ -53,6 +54,7 @@ export const keys: readonly RouteSpec[] = [
     ...NO_BODY,
     name: 'keys',
     path: '/api/v1/keys/:fingerprint',
+    waits: 'long',
     methods: ['DELETE'],
     roles: ['admin'],
     route: removeOne,

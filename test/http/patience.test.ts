@@ -1,0 +1,79 @@
+// How long a request waits for a store across a network: what works for long goes on while the store answers.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Token } from '../../src/domain/ports.ts';
+import type { Services } from '../../src/http/services.ts';
+import { createPatience } from '../../src/postgres/in-time.ts';
+import { serveOver } from './served.ts';
+
+const LONGEST_MS = 20;
+/** Several times as long as a request may wait for a store that is silent. */
+const LONG_MS = 5 * LONGEST_MS;
+
+/** Of a store that answers all the time. */
+const patience = createPatience({
+  monotonicMs: () => performance.now(),
+  answeredAtMs: () => performance.now(),
+  longestMs: LONGEST_MS,
+});
+
+async function slowly<T>(value: T): Promise<T> {
+  await pause(LONG_MS);
+  return value;
+}
+
+const unasked = () => assert.fail('this was not asked');
+
+const TOKEN: Token = {
+  name: 'ci',
+  role: 'admin',
+  createdAt: new Date(0),
+  expiresAt: null,
+  revokedAt: null,
+  signer: 'ci',
+  disabledAt: null,
+  lastUsedAt: null,
+};
+
+const services: Partial<Services> = {
+  patience,
+  identities: { isToken: (text) => text === 'a.b.c', find: () => slowly([TOKEN]) },
+};
+
+test('changes of many keys or of a whole document take as long as they take', async () => {
+  const keys = {
+    ...{ refresh: unasked, setRetired: unasked, revoke: unasked, list: unasked, find: unasked },
+  };
+  const plan = { id: 'p', changes: [], left: [], todo: [] };
+  await using served = await serveOver({
+    ...services,
+    keys: {
+      ...{ ...keys, armor: unasked, whileUnchanged: unasked, warnings: unasked, uses: unasked },
+      add: () => slowly([]),
+      remove: (fingerprint) => slowly({ fingerprint, userIds: [], signatures: 0 }),
+    },
+    rules: { export: unasked, plan: () => slowly(plan), apply: () => slowly(plan) },
+  });
+  const headers = { Authorization: `Bearer ${served.tokens.admin}`, 'Content-Type': 'application/json' };
+  const rules = { rules: {}, prune: false };
+  for (const [method, path, value] of [
+    ['POST', 'keys', {}],
+    ['DELETE', `keys/${'A'.repeat(40)}`, null],
+    ['POST', 'access-rules/plan', rules],
+    ['POST', 'access-rules/apply', { ...rules, id: 'p' }],
+  ] as const) {
+    const body = value === null ? null : JSON.stringify(value);
+    const answer = await fetch(`${served.url}/api/v1/${path}`, { method, headers, body });
+    assert.equal(answer.status, 200, `${method} ${path}: ${await answer.text()}`);
+  }
+});
+
+test('an issuer that is slow is no database that does not answer', async () => {
+  await using served = await serveOver({
+    ...services,
+    subjects: { list: async () => [], add: () => assert.fail(), remove: () => assert.fail() },
+  });
+  const answer = await fetch(`${served.url}/api/v1/subjects`, { headers: { Authorization: 'Bearer a.b.c' } });
+  assert.equal(answer.status, 200, await answer.text());
+});
