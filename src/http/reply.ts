@@ -159,6 +159,13 @@ export function isWhole(body: NonNullable<Reply['body']>): body is string | Uint
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 
+/** Ends the stream of a reply whose request was given up before it came: it may hold a connection, and a place among few. */
+export function endLate(answering: Promise<Reply>): void {
+  answering
+    .then(({ body }) => (body === null || isWhole(body) ? null : body[Symbol.asyncIterator]().return?.()))
+    .catch(() => undefined);
+}
+
 /** As writeReply, for callers that can do nothing about a failure: a reply that cannot be written ends the connection. */
 export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {
   const { body } = reply;

@@ -15,7 +15,7 @@ import { countRequest, type Exchange, holderOf, identifyAgain, isRead, requireRe
 import type { FailureLog } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import type { RefusedUploads } from './refused-uploads.ts';
-import { CLIENT_GONE_STATUS, isWhole, type Reply, writeReply } from './reply.ts';
+import { CLIENT_GONE_STATUS, endLate, isWhole, type Reply, writeReply } from './reply.ts';
 import type { HttpSettings, Services } from './services.ts';
 import type { WrongTokens } from './wrong-tokens.ts';
 
@@ -115,12 +115,25 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
 
 /** A stream is waited for piece by piece; one whose first piece does not come has not begun, so that its client is told why. */
 async function piecewise(answering: Promise<Reply>, patience: Patience): Promise<Reply> {
-  const reply = await answering;
+  const reply = await patience.waitLong(answering).catch((error: unknown) => {
+    endLate(answering);
+    throw error;
+  });
   const { body } = reply;
   if (body === null || isWhole(body)) return reply;
   const pieces = body[Symbol.asyncIterator]();
-  const first = await patience.waitLong(pieces.next());
+  const first = await nextPiece(pieces, patience);
   return { ...reply, body: first.done === true ? '' : piecesFrom(first.value, pieces, patience) };
+}
+
+async function nextPiece<Piece>(pieces: AsyncIterator<Piece>, patience: Patience) {
+  try {
+    return await patience.waitLong(pieces.next());
+  } catch (error) {
+    // it ends after what it waits for, which nobody else does
+    pieces.return?.().catch(() => undefined);
+    throw error;
+  }
 }
 
 async function* piecesFrom<Piece>(first: Piece, pieces: AsyncIterator<Piece>, patience: Patience) {
@@ -129,13 +142,12 @@ async function* piecesFrom<Piece>(first: Piece, pieces: AsyncIterator<Piece>, pa
     yield first;
     for (;;) {
       isWaiting = true;
-      const next = await patience.waitLong(pieces.next());
+      const next = await nextPiece(pieces, patience);
       isWaiting = false;
       if (next.done === true) return;
       yield next.value;
     }
   } finally {
-    // one that is given up would end only after what it waits for
     if (!isWaiting) await pieces.return?.();
   }
 }
@@ -178,7 +190,7 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
     // each upload has a time of its own, which its answer tells
     if (spec.waits === 'own' || spec.isUpload === true) return answering;
     if (spec.waits !== 'long') return patience.wait(answering);
-    return services.patience === undefined ? answering : piecewise(patience.waitLong(answering), patience);
+    return services.patience === undefined ? answering : piecewise(answering, patience);
   });
 }
 

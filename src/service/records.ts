@@ -69,7 +69,7 @@ export interface Records {
 export interface ExportedText {
   readonly type: string;
   /** It must be taken to its end or left: both end the look-up. */
-  readonly pieces: AsyncGenerator<string>;
+  readonly pieces: AsyncIterable<string>;
 }
 
 const TYPES = { jsonl: 'application/jsonl', csv: 'text/csv; charset=utf-8' } as const;
@@ -83,16 +83,22 @@ export async function exportedText(
 ): Promise<ExportedText> {
   const leaving = new AbortController();
   const pieces = records.export(question, format, { actor, signal: leaving.signal })[Symbol.asyncIterator]();
-  const first = await pieces.next();
-  async function* all(): AsyncGenerator<string> {
-    try {
-      for (let piece = first; piece.done !== true; piece = await pieces.next()) yield piece.value;
-    } finally {
+  let ahead: IteratorResult<string> | null = await pieces.next();
+  // not a generator: one that nobody has asked for a piece would end without what ends it, and hold its place among few
+  const all: AsyncIterableIterator<string> = {
+    [Symbol.asyncIterator]: () => all,
+    async next() {
+      const piece = ahead ?? (await pieces.next());
+      ahead = null;
+      return piece;
+    },
+    async return() {
       leaving.abort(new Error('the asker left before the end'));
       await pieces.return?.();
-    }
-  }
-  return { type: TYPES[format], pieces: all() };
+      return { done: true, value: undefined };
+    },
+  };
+  return { type: TYPES[format], pieces: all };
 }
 
 export interface SessionAbout {

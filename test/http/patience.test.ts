@@ -1,4 +1,4 @@
-// How long a request waits for a store across a network: what works for long goes on while the store answers.
+// How long a request waits for a store across a network: what works for long goes on while the store answers, and nothing is left open.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -77,3 +77,46 @@ test('an issuer that is slow is no database that does not answer', async () => {
   const answer = await fetch(`${served.url}/api/v1/subjects`, { headers: { Authorization: 'Bearer a.b.c' } });
   assert.equal(answer.status, 200, await answer.text());
 });
+
+for (const when of ['before its head', 'later'] as const) {
+  test(`a stream that is given up ${when} is ended once what it waits for has come`, async () => {
+    let [isGiven, isEnded] = [false, false];
+    let waitedFor: (() => void) | undefined;
+    const late = () => {
+      const given = new Promise<void>((resolve) => {
+        waitedFor = resolve;
+      });
+      isGiven = true;
+      return given;
+    };
+    await using served = await serveOver({
+      // nobody answers from the moment at which the stream waits
+      patience: createPatience({
+        monotonicMs: () => performance.now(),
+        answeredAtMs: () => (isGiven ? 0 : performance.now()),
+        longestMs: LONGEST_MS,
+      }),
+      records: {
+        ...{ page: unasked, sums: unasked, session: unasked, follow: unasked, forget: unasked },
+        async *export() {
+          try {
+            if (when === 'before its head') await late();
+            yield 'head';
+            if (when === 'later') await late();
+            yield 'rest';
+          } finally {
+            isEnded = true;
+          }
+        },
+      },
+    });
+    const headers = { Authorization: `Bearer ${served.tokens.admin}` };
+    const answer = await fetch(`${served.url}/api/v1/access?format=csv`, { headers });
+    assert.equal(answer.status, when === 'later' ? 200 : 503);
+    await answer.text().catch(() => undefined);
+    assert.equal(isEnded, false);
+    waitedFor?.();
+    for (let times = 0; times < 100 && !isEnded; times += 1) await pause(10);
+    assert.ok(isEnded);
+  });
+}

@@ -8,7 +8,7 @@ import { LOG_IN_COOKIE, type PageRequest, SESSION_COOKIE, type Viewer } from '..
 import { forwarded, isEncrypted } from '../client.ts';
 import { compressed } from '../compressed.ts';
 import { describeError, statusOf } from '../errors.ts';
-import { type Reply, textReply } from '../reply.ts';
+import { endLate, type Reply, textReply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { uploadParts } from './uploads.ts';
@@ -114,9 +114,11 @@ async function servePage(services: Services, request: RouteRequest): Promise<Rep
     }
     return compressed(request.req, await served.answer(asked));
   }
+  const answering = answer();
   try {
-    return await request.patience.waitLong(answer());
+    return await request.patience.waitLong(answering);
   } catch (error) {
+    endLate(answering);
     const status = statusOf(error);
     if (status >= 500 && !leaving.signal.aborted)
       services.log.warn({ err: error, page: asked.path }, 'a web page failed');
