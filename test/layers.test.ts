@@ -129,7 +129,10 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   ),
   'compose/node-sites.ts': { ...NODE, src: [...NODE.src, 'store'] },
   'compose/moving.ts': {
-    src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'openpgp', 'postgres', 'service', 'sqlite'],
+    src: [
+      ...['compose', 'compose/clock.ts', 'config.ts', 'domain', 'openpgp', 'postgres'],
+      ...['service', 'sqlite', 'store'],
+    ],
     packages: [],
     node: [],
   },

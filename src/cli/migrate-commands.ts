@@ -26,7 +26,10 @@ export function addMigrating(program: Command, { finish }: CommandTools): void {
       '--dry-run',
       'read and count everything, and move nothing; what a crash left unfinished in the directory is finished',
     )
-    .option('--without-mirrors', 'leave mirrors behind, which are added anew afterwards')
+    .option(
+      '--without-mirrors',
+      'leave mirrors and their signatures behind; they can be added and fetched anew',
+    )
     .option('--json', 'print JSON')
     .action(async ({ to, from, ...options }: MigrateFlags) => {
       const { dryRun: isDryRun = false, withoutMirrors = false, json = false } = options;

@@ -54,7 +54,7 @@ export async function runMigrate(
     );
   if (result.leftOut > 0)
     print(
-      `left out: ${plural(result.leftOut, 'file')} of the tree that no client gets; lookaside fsck names them`,
+      `left out: ${plural(result.leftOut, 'file')} of the trees that no client gets; lookaside fsck names them`,
     );
   if (result.lost > 0)
     print(
@@ -62,7 +62,7 @@ export async function runMigrate(
     );
   for (const { day, reason } of result.daysLeftOut)
     print(escapeTerminal(`left out: the reads of ${day}: ${reason}`));
-  for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
+  printMirrors(result, 'every node needs');
   if (outcome === 'would-move') return EXIT.done;
   const witnessKey =
     (result.counts.witnessed ?? 0) === 0
@@ -93,7 +93,7 @@ export async function runMoveBack(
     return EXIT.done;
   }
   printMoved(result);
-  for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
+  printMirrors(result, 'the server needs');
   if (result.outcome === 'would-move') return EXIT.done;
   const witnessKey =
     (result.counts.witnessed ?? 0) === 0
@@ -125,6 +125,18 @@ function printMoved({ counts, fillers, log, outcome }: MoveResult): void {
   print(
     `compared: every count, the bytes of every signature, and the log of ${log.size} events with root ${log.root}`,
   );
+}
+
+function printMirrors(
+  { mirrors, mirrorsLeft }: MoveResult & { readonly mirrorsLeft: readonly string[] },
+  whoNeeds: string,
+): void {
+  for (const { name, images, signatures, sets, files } of mirrors) {
+    const what = `${plural(signatures, 'signature')} of ${plural(images, 'image')}, and what its upstreams had of ${plural(sets, 'image')}`;
+    print(escapeTerminal(`of these from the mirror ${name}: ${what}`));
+    if (files.length > 0) print(escapeTerminal(`${whoNeeds} the files that it names: ${files.join(', ')}`));
+  }
+  for (const name of mirrorsLeft) print(escapeTerminal(`left behind: the mirror ${name}`));
 }
 
 const EVERY_MS = 100;

@@ -2,9 +2,8 @@
 import { join, resolve } from 'node:path';
 import type { Config, DatabaseSettings } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
-import { type MoveProgress, type MoveResult, type MoveTarget, staysBehind } from '../domain/moving.ts';
+import type { MoveProgress, MoveResult, MoveTarget } from '../domain/moving.ts';
 import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import { openRestoreTarget, refuseFilledFolder } from '../files/restore-target.ts';
 import { type OpenedMoveSource, openMoveSource } from '../postgres/moving-source.ts';
@@ -15,6 +14,7 @@ import { type FilledDirectory, namesOfFilled, openFilledDirectory } from '../sql
 import { stateFileOf, unfinishedStateFileOf } from '../sqlite/open.ts';
 import { systemClock } from './clock.ts';
 import { LOG_KEY_NAME } from './log-keeper.ts';
+import { rootOfMirror } from './open-sites.ts';
 import { sitesOf, treeName } from './site.ts';
 
 export interface MoveBackOptions {
@@ -22,7 +22,7 @@ export interface MoveBackOptions {
   readonly config: Config;
   readonly database: DatabaseSettings;
   readonly isDryRun: boolean;
-  /** Mirrors stay behind, and whoever asks knows it. */
+  /** Mirrors stay behind. */
   readonly withoutMirrors: boolean;
   readonly taker: LockTaker;
   readonly onProgress: (progress: MoveProgress) => void;
@@ -31,12 +31,12 @@ export interface MoveBackOptions {
 /**
  * All of it, or the directory stays as empty as it was; a run that was cut short begins anew.
  * @throws LookasideError CONFIG_INVALID unless the directory is empty or missing, and unless the log's key is given; ALREADY_RUNNING while
- * nodes run, or another command uses the directory; NOT_OVER_POSTGRESQL when there are mirrors; whatever openMoveSource() and moveDirectory() throw
+ * nodes run, or another command uses the directory; whatever openMoveSource() and moveDirectory() throw
  */
 export async function moveBack(
   options: MoveBackOptions,
-): Promise<MoveResult & { readonly mirrors: readonly string[] }> {
-  const { config, database, isDryRun, onProgress } = options;
+): Promise<MoveResult & Pick<OpenedMoveSource, 'mirrorsLeft'>> {
+  const { config, database, isDryRun, withoutMirrors, onProgress } = options;
   if (config.tree === 'shared') {
     throw new LookasideError(
       'CONFIG_INVALID',
@@ -48,15 +48,13 @@ export async function moveBack(
   const lock = isDryRun ? null : takeLock(config.data, options.taker);
   try {
     const source = await openMoveSource({
-      ...{ url: database.url, isDryRun, onProgress: onHashed },
+      ...{ url: database.url, isDryRun, withoutMirrors, onProgress: onHashed },
       place: `${resolve(config.data)} on ${options.taker.host}`,
     });
     try {
-      const { mirrors } = source;
-      if (mirrors.length > 0 && !options.withoutMirrors) throw staysBehind('the database', mirrors);
       const logKey = await keyOf(source.log, database);
       const result = isDryRun ? await tryMove(source, onProgress) : await fill(source, logKey, options);
-      return { ...result, mirrors };
+      return { ...result, mirrorsLeft: source.mirrorsLeft };
     } finally {
       await source.close();
     }
@@ -89,10 +87,12 @@ async function fill(
   { config, onProgress }: MoveBackOptions,
 ): Promise<MoveResult> {
   const { data } = config;
-  const [site] = sitesOf(config);
-  if (site === undefined) throw new Error('a configuration has one site');
+  const mirrors = source.mirrors.map(({ name }) => ({
+    ...{ name, root: rootOfMirror(data, name), tree: 'owned' as const },
+  }));
+  const sites = [...sitesOf(config), ...mirrors];
   const places = {
-    ...{ dataDir: data, trees: [site], stateFile: stateFileOf(data) },
+    ...{ dataDir: data, trees: sites, stateFile: stateFileOf(data) },
     logKeyFile: join(data, LOG_KEY_NAME),
     unfinishedStateFile: unfinishedStateFileOf(data),
     others: namesOfFilled(data),
@@ -100,10 +100,10 @@ async function fill(
   const target = await openRestoreTarget(places, '');
   try {
     const filled = openFilledDirectory({
-      ...{ dataDir: data, treeName: treeName(site) },
-      writeFile: (path, bytes, modifiedAt) =>
-        target.write({ site: DEFAULT_SITE, path }, { bytes, modifiedAt }),
-      readFile: async (path) => (await target.read({ site: DEFAULT_SITE, path }))?.bytes ?? null,
+      dataDir: data,
+      sites: sites.map((site) => ({ name: site.name, tree: treeName(site) })),
+      writeFile: (place, bytes, modifiedAt) => target.write(place, { bytes, modifiedAt }),
+      readFile: async (place) => (await target.read(place))?.bytes ?? null,
     });
     const move = { source, target: targetOf(filled), isDryRun: false, clock: systemClock, onProgress };
     const result = await moveDirectory(move).finally(() => filled.close());

@@ -3,10 +3,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { type MoveProgress, type MoveResult, staysBehind } from '../domain/moving.ts';
+import { type MoveProgress, type MoveResult, placeInSite } from '../domain/moving.ts';
 import type { Log, Verifier } from '../domain/ports.ts';
+import { placesOf, type Site, siteOf } from '../domain/site.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
-import type { FsckFinding, OnProgress } from '../domain/upkeep.ts';
+import type { OnProgress } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { openMoveTarget } from '../postgres/moving.ts';
 import { createEventMaker } from '../service/audit.ts';
@@ -17,7 +18,9 @@ import { createRevocations } from '../service/revocation.ts';
 import { type Databases, listMirrorsReadOnly, openDatabases, openLogReadOnly } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { type LeftOutDay, openMoveSource, refuseOlder } from '../sqlite/moving.ts';
+import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
+import { siteOfMirror } from './open-sites.ts';
 import { type OpenSite, openSite, openSiteTree, sitesOf } from './site.ts';
 
 export interface MigrateOptions {
@@ -26,7 +29,7 @@ export interface MigrateOptions {
   /** The URL of the database. */
   readonly url: string;
   readonly isDryRun: boolean;
-  /** Mirrors of the directory are left behind. */
+  /** Mirrors of the directory stay behind. */
   readonly withoutMirrors: boolean;
   readonly taker: LockTaker;
   readonly log: Log;
@@ -35,9 +38,9 @@ export interface MigrateOptions {
 }
 
 export interface MigrateResult extends MoveResult {
-  /** Names of mirrors that were left behind. */
-  readonly mirrors: readonly string[];
-  /** Files of the tree that no client can read, and are not moved. */
+  /** Names of mirrors that stay behind. */
+  readonly mirrorsLeft: readonly string[];
+  /** Files of the trees that no client can read, and are not moved. */
   readonly leftOut: number;
   /** Uploads of which only the account is left, which is moved. */
   readonly lost: number;
@@ -50,8 +53,8 @@ export interface MigrateResult extends MoveResult {
 type Unserved = Pick<MigrateResult, 'leftOut' | 'lost'>;
 
 /**
- * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory; NOT_OVER_POSTGRESQL when it has
- * mirrors; STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; APPEND_ONLY when signatures of a revoked
+ * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory;
+ * STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; APPEND_ONLY when signatures of a revoked
  * key are still to be withdrawn, and nothing may be; whatever moveDirectory() throws
  */
 export async function migrateDirectory(options: MigrateOptions): Promise<MigrateResult> {
@@ -60,13 +63,14 @@ export async function migrateDirectory(options: MigrateOptions): Promise<Migrate
   try {
     if (isDryRun) refuseOlder(config.data);
     const unserved = await makeIndexTrue(options);
-    const mirrors = listMirrorsReadOnly(config.data).map(({ name }) => name);
-    if (mirrors.length > 0 && !options.withoutMirrors) throw staysBehind('the data directory', mirrors);
+    const mirrors = listMirrorsReadOnly(config.data).map((mirror) => siteOfMirror(config.data, mirror));
+    const sites = [...sitesOf(config), ...(options.withoutMirrors ? [] : mirrors)];
+    const mirrorsLeft = options.withoutMirrors ? mirrors.map(({ name }) => name) : [];
     const target = await openMoveTarget({ url, isDryRun, warn: (message) => log.warn({}, message) });
     try {
-      const check = async () => (await moveTo(target, { ...options, isDryRun: true })).outcome;
+      const check = async () => (await moveTo(target, sites, { ...options, isDryRun: true })).outcome;
       const withdrawn = await endWithdrawals(options, check);
-      return { ...(await moveTo(target, options)), ...unserved, withdrawn, mirrors };
+      return { ...(await moveTo(target, sites, options)), ...unserved, withdrawn, mirrorsLeft };
     } finally {
       await target.close();
     }
@@ -77,16 +81,15 @@ export async function migrateDirectory(options: MigrateOptions): Promise<Migrate
 
 async function moveTo(
   target: Awaited<ReturnType<typeof openMoveTarget>>,
+  sites: readonly Site[],
   { config, isDryRun, onProgress }: MigrateOptions,
 ): Promise<MoveResult & Pick<MigrateResult, 'daysLeftOut'>> {
-  const [site] = sitesOf(config);
-  if (site === undefined) throw new Error('a configuration has one site');
-  const tree = openSiteTree(site);
+  const trees = sites.map((site) => ({ name: site.name, tree: openSiteTree(site) }));
   const log = openLogReadOnly(config.data);
   if (log === null) throw new Error('a data directory that was opened has a state.db');
   const source = openMoveSource({
-    ...{ dataDir: config.data, isDryRun },
-    readFile: (folder, number) => tree.readFile(folder, number),
+    ...{ dataDir: config.data, isDryRun, sites: sites.map(({ name }) => name) },
+    readFile: (site, folder, number) => siteOf(trees, site).tree.readFile(folder, number),
   });
   try {
     const clock = systemClock;
@@ -99,60 +102,77 @@ async function moveTo(
   }
 }
 
-/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND */
+/** Ends what a crash left unfinished, and scans the trees. @throws LookasideError DAMAGE_FOUND */
 function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
   const { onScan } = options;
-  return withDirectory(options, async ({ site }) => {
-    await site.appender.recover();
-    await site.upkeep.rescan(onScan);
-    const { findings } = await site.upkeep.fsck({ repair: false, onProgress: onScan });
-    const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
-    if (damage !== undefined) {
-      throw new LookasideError('DAMAGE_FOUND', `${damage.path}: ${damage.message}; then move the directory`);
+  return withDirectory(options, async (directory) => {
+    const { sites } = directory;
+    for (const { appender } of sites) await appender.recover();
+    await rescanAll(directory, onScan);
+    let [leftOut, lost] = [0, 0];
+    for (const { upkeep } of sites) {
+      const { findings } = await upkeep.fsck({ repair: false, onProgress: onScan });
+      const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
+      if (damage !== undefined) {
+        const place = placeInSite(damage.site, damage.path);
+        throw new LookasideError('DAMAGE_FOUND', `${place}: ${damage.message}; then move the directory`);
+      }
+      for (const { kind, count = 1 } of findings) {
+        if (kind === 'lost') lost += count;
+        else leftOut += count;
+      }
     }
-    const sum = (wanted: readonly FsckFinding[]) => wanted.reduce((all, { count = 1 }) => all + count, 0);
-    const lost = sum(findings.filter(({ kind }) => kind === 'lost'));
-    return { leftOut: sum(findings) - lost, lost };
+    return { leftOut, lost };
   });
 }
 
+async function rescanAll({ sites }: OpenedDirectory, onScan: OnProgress): Promise<void> {
+  for (const { upkeep } of sites) await upkeep.rescan(onScan);
+}
+
 interface OpenedDirectory {
-  readonly site: OpenSite;
+  readonly sites: readonly OpenSite[];
   readonly databases: Databases;
   readonly verifier: Verifier;
   readonly log: Log;
 }
 
 async function withDirectory<T>(
-  { config, log: everyLine }: Pick<MigrateOptions, 'config' | 'log'>,
+  { config, withoutMirrors, log: everyLine }: Pick<MigrateOptions, 'config' | 'withoutMirrors' | 'log'>,
   act: (directory: OpenedDirectory) => Promise<T>,
 ): Promise<T> {
   const log = createFewLines({ log: everyLine, wait: async () => undefined });
   const databases = await openDatabases({ dataDir: config.data, onUnusable: () => undefined });
   const verifier = openVerifier();
-  let opened: OpenSite | null = null;
+  const sites: OpenSite[] = [];
   try {
-    const [place] = sitesOf(config);
-    if (place === undefined) throw new Error('a configuration has one site');
-    const site = await openSite(place, {
-      ...{ databases, verifier, log, clock: systemClock },
-      makeEvent: createEventMaker({ clock: systemClock, randomBytes }),
-      minFreeBytes: () => 0,
-      hasProxies: false,
-      scanIntervalMs: () => null,
-      onChanged: () => undefined,
-      takeTurn: (walk) => walk(),
-      onIndexReset: () => undefined,
-    });
-    opened = site;
-    return await act({ site, databases, verifier, log });
+    const mirrors = withoutMirrors ? [] : await databases.mirrors.list();
+    for (const place of [...sitesOf(config), ...mirrors.map((mirror) => siteOfMirror(config.data, mirror))]) {
+      const site = await openSite(place, {
+        ...{ databases, verifier, log, clock: systemClock },
+        makeEvent: createEventMaker({ clock: systemClock, randomBytes }),
+        minFreeBytes: () => 0,
+        hasProxies: false,
+        unusable: 'its data directory is being moved',
+        scanIntervalMs: () => null,
+        onChanged: () => undefined,
+        takeTurn: (walk) => walk(),
+        onIndexReset: () => undefined,
+      });
+      sites.push(site);
+    }
+    return await act({ sites, databases, verifier, log });
   } finally {
-    // a scan that failed would be tried again, without the lock
-    await opened?.upkeep.stop();
-    await opened?.judge.stop();
-    await opened?.appender.idle();
+    for (const { upkeep, judge, appender, filling } of sites) {
+      // a scan that failed would be tried again, without the lock
+      await upkeep.stop();
+      await judge.stop();
+      await appender.idle();
+      await filling?.mirror.stop();
+      await filling?.walker.close();
+    }
     await databases.close();
-    await opened?.close();
+    for (const site of sites) await site.close();
     await verifier.close();
     log.sumUp();
   }
@@ -175,10 +195,11 @@ async function endWithdrawals(
       .filter(({ revocation }) => revocation?.withdraws === true)
       .map(({ fingerprint }) => fingerprint);
     if (ordered.length === 0) return 0;
-    const { judge } = directory.site;
     const revocations = await openRevocations(directory);
-    judge.start();
-    await judge.settled(); // what has no verdict yet may be by one of these keys
+    for (const { judge } of directory.sites) {
+      judge.start();
+      await judge.settled(); // what has no verdict yet may be by one of these keys
+    }
     let [toWithdraw, withdrawn] = [0, 0];
     for (const fingerprint of ordered) {
       const { withdrawn: count } = await revocations.count(fingerprint);
@@ -187,7 +208,7 @@ async function endWithdrawals(
     }
     if (isDryRun || toWithdraw === 0) return toWithdraw;
     if ((await check()) === 'moved-before') return 0;
-    await directory.site.upkeep.rescan(options.onScan); // an open tree is known in full once it was read
+    await rescanAll(directory, options.onScan); // an open tree is known in full once it was read
     for (const fingerprint of ordered) {
       const { withdrawn: count, left, failed } = await revocations.carryOut(fingerprint);
       if (failed.length > 0) throw cannotWithdraw(fingerprint, failed);
@@ -199,19 +220,23 @@ async function endWithdrawals(
   });
 }
 
-async function openRevocations({ site, databases, verifier, log }: OpenedDirectory) {
-  const { name, store, appender } = site;
+async function openRevocations({ sites, databases, verifier, log }: OpenedDirectory) {
+  const store = createSitesStore(sites, () => placesOf(sites));
+  const names = sites.map(({ name }) => name);
   const { keys: keyStore, audit, index } = databases;
   const clock = systemClock;
   const keys = await createKeyService({
     ...{ store: keyStore, audit, verifier, clock, makeEvent: createEventMaker({ clock, randomBytes }) },
-    countByKey: (fingerprint) => index.countByKey(name, fingerprint),
+    countByKey: async (fingerprint) => {
+      const counts = await Promise.all(names.map((name) => index.countByKey(name, fingerprint)));
+      return counts.reduce((sum, count) => sum + count, 0);
+    },
     onChanged: async () => undefined, // no key is changed here
   });
   return createRevocations({
-    ...{ keys, index, appender, store, verifier, clock, log },
+    ...{ keys, index, appender: store, store, verifier, clock, log },
     lookups: databases.questions,
-    sites: () => [name],
+    sites: () => names,
     isAppendOnly: () => false,
   });
 }

@@ -67,6 +67,8 @@ export interface SharedParts {
   readonly minFreeBytes: () => number;
   /** The environment names proxies. */
   readonly hasProxies: boolean;
+  /** Why no upstream of a mirror is asked; left out: they are. */
+  readonly unusable?: string;
   readonly scanIntervalMs: () => number | null;
   /** Called when earlier reads of the image are no longer right. */
   readonly onChanged: (image: ImageId) => void;
@@ -215,7 +217,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
             log,
           }),
           letGo: createLetGo({ ...shared, ...parts, writer }),
-          ...{ isShared: false, unusable: null },
+          ...{ isShared: false, unusable: shared.unusable ?? null },
         });
   return {
     ...site,

@@ -5,6 +5,8 @@ export interface MovedTable {
   readonly columns: readonly string[];
   /** The primary key. */
   readonly key: string;
+  /** The column that names a site: rows of sites that stay behind are not moved. Left out: all rows are. */
+  readonly site?: string;
 }
 
 const words = (text: string): readonly string[] => text.trim().split(/\s+/);
@@ -35,8 +37,12 @@ export const UPLOADS: MovedTable = {
   name: 'upload',
   columns: words('audit_seq site image sha256 size_bytes uploader stored_at_ms bytes remap'),
   key: 'audit_seq',
+  site: 'site',
 };
-/** Without the fillers: in PostgreSQL, rows of signatures say themselves whether they are. */
+/**
+ * Without the fillers: in PostgreSQL, rows of signatures say themselves whether they are. Those of mirrors that stay behind come along:
+ * what was withdrawn would come back when such a mirror is filled anew.
+ */
 export const TOMBSTONES: MovedTable = {
   name: 'tombstone',
   columns: words(
@@ -49,6 +55,32 @@ export const HOURS: MovedTable = {
   columns: words('hour site repository fetched ended bytes'),
   key: 'hour, site, repository',
 };
+
+/** What is known of mirrors and of their upstreams. */
+export const MIRRORS: readonly MovedTable[] = [
+  { name: 'mirror', columns: words('name settings added_at_ms'), key: 'name', site: 'name' },
+  {
+    name: 'mirror_set',
+    columns: words(
+      'site image checked_at_ms upstream gone left_out synced_at_ms size_bytes failing_since_ms asked_at_ms',
+    ),
+    key: 'site, image',
+    site: 'site',
+  },
+  {
+    name: 'mirror_run',
+    columns: words('site started_at_ms finished_at_ms counts complete_at_ms'),
+    key: 'site',
+    site: 'site',
+  },
+  { name: 'mirror_release', columns: words('site hex version arch'), key: 'site, hex', site: 'site' },
+  {
+    name: 'mirror_release_channel',
+    columns: words('site channel hex'),
+    key: 'channel, hex, site',
+    site: 'site',
+  },
+];
 
 /** Keys, tokens, signers and their like, in the order in which they refer to each other. */
 export const RULES: readonly MovedTable[] = [
@@ -88,6 +120,7 @@ export const COUNTED = [
   UPLOADS,
   TOMBSTONES,
   HOURS,
+  ...MIRRORS,
   ...RULES,
 ];
 
@@ -96,3 +129,13 @@ export const SIGNATURE_COLUMNS =
   words(`id size_bytes stored_at_ms filler verdict reason form issuer fingerprint signing_fingerprint
   signed_at_ms expires_at_ms claimed_algorithm claimed_digest docker_reference creator signed_sha256 digest_bits
   obstacles tag judge_at_ms`);
+
+/** A condition in SQL that is true of rows of these sites, of which there is at least one. */
+export function isOfSites(column: string, sites: readonly string[]): string {
+  return `${column} IN (${sites.map((name) => `'${name.replaceAll("'", "''")}'`).join(', ')})`;
+}
+
+/** A condition in SQL that is true of the rows that are moved. `sites`: those that come along. */
+export function isMoved({ site }: MovedTable, sites: readonly string[]): string {
+  return site === undefined ? 'TRUE' : isOfSites(site, sites);
+}

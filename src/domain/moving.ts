@@ -1,5 +1,6 @@
 // A data directory on its way into the database that several nodes share, or back: rows of tables, part after part.
-import { LookasideError } from './errors.ts';
+import { DEFAULT_SITE } from './image.ts';
+import type { MirrorSettings } from './mirror.ts';
 
 export type MovedValue = string | number | Uint8Array | null;
 
@@ -14,6 +15,7 @@ export const MOVE_STEPS = [
   'uploads',
   'tombstones',
   'signatures',
+  'mirrors',
   'reads',
   'hours',
 ] as const;
@@ -34,12 +36,25 @@ export interface MovedPart {
 /** How many rows of each table there are. */
 export type MovedCounts = Readonly<Record<string, number>>;
 
+/** A mirror that comes along. */
+export interface MovedMirror {
+  readonly name: string;
+  readonly images: number;
+  /** Without the copies at the numbers of withdrawn ones. */
+  readonly signatures: number;
+  /** How many images it knows, whether or not it has signatures of them. */
+  readonly sets: number;
+  /** Paths of the files that it names, which lie outside of both databases. */
+  readonly files: readonly string[];
+}
+
 export interface MoveSource {
   /** Changes with everything that is moved part after part. */
   readonly mark: string;
   readonly counts: MovedCounts;
   /** How many of the signatures are copies at the numbers of withdrawn ones; nobody counts them as signatures. */
   readonly fillers: number;
+  readonly mirrors: readonly MovedMirror[];
   /** The SignaturesMark of all signatures. */
   readonly signatures: string;
   parts(place: MovePlace): AsyncIterable<MovedPart> | Iterable<MovedPart>;
@@ -91,6 +106,7 @@ export interface MoveResult {
   readonly counts: MovedCounts;
   /** As MoveSource has it. */
   readonly fillers: number;
+  readonly mirrors: readonly MovedMirror[];
   /** The log of audit events, which is the same in both databases. */
   readonly log: { readonly size: number; readonly root: string; readonly checkpoints: number };
 }
@@ -112,13 +128,16 @@ export class SignaturesMark {
 }
 
 /** What is hashed for SignaturesMark. */
-export function signatureText(folder: string, number: number, sha256: string): string {
-  return `${folder}/signature-${number} ${sha256}`;
+export function signatureText(site: string, folder: string, number: number, sha256: string): string {
+  return `${placeInSite(site, `${folder}/signature-${number}`)} ${sha256}`;
 }
 
-export function staysBehind(place: string, mirrors: readonly string[]): LookasideError {
-  return new LookasideError(
-    'NOT_OVER_POSTGRESQL',
-    `${place} has mirrors (${mirrors.join(', ')}), which a move leaves behind: their signatures can be fetched again; say --without-mirrors, and add them anew afterwards, as lookaside mirror show has them now`,
-  );
+/** For people: the place, and of which mirror it is. */
+export function placeInSite(site: string, path: string): string {
+  return site === DEFAULT_SITE ? path : `${path} of the mirror ${site}`;
+}
+
+/** The files that a mirror names. */
+export function filesOfMirror({ ca, certificate, key, credentials }: MirrorSettings): readonly string[] {
+  return [ca, certificate, key, credentials].filter((file) => file !== null);
 }

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, parseLongImageFolder } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
+import { parseMirrorSettings } from '../domain/mirror-settings.ts';
 import {
   CHECKPOINTS,
   COUNTED,
@@ -10,6 +11,9 @@ import {
   HASHES,
   HOURS,
   IDENTITIES,
+  isMoved,
+  isOfSites,
+  MIRRORS,
   type MovedTable,
   RULES,
   SIGNATURE_COLUMNS,
@@ -17,7 +21,15 @@ import {
   UPLOADS,
   WITNESSED,
 } from '../domain/moved-tables.ts';
-import type { MovedCounts, MovedPart, MovedRow, MoveSource, MoveStep } from '../domain/moving.ts';
+import {
+  filesOfMirror,
+  type MovedCounts,
+  type MovedMirror,
+  type MovedPart,
+  type MovedRow,
+  type MoveSource,
+  type MoveStep,
+} from '../domain/moving.ts';
 import { IS_MISSING } from './access-questions.ts';
 import { type Connections, connect, isLockTimeout, type Query } from './connect.ts';
 import { LEADER_LOCK } from './leader.ts';
@@ -36,16 +48,10 @@ const ROWS_AT_ONCE = 2000;
 const LARGE_ROWS_AT_ONCE = 50;
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
 
-/** Sites beside the first one are mirrors, which stay behind. */
-const OF_IMAGE = `i.site = '${DEFAULT_SITE}'`;
-const CONDITIONS: ReadonlyMap<string, string> = new Map(
-  [UPLOADS, TOMBSTONES].map(({ name }) => [name, `site = '${DEFAULT_SITE}'`]),
-);
-
 export interface OpenedMoveSource extends MoveSource {
   readonly log: LogReaderStore;
-  /** Names of mirrors, which stay behind. */
-  readonly mirrors: readonly string[];
+  /** Names of mirrors that stay behind. */
+  readonly mirrorsLeft: readonly string[];
   /** Says that all of it is in the directory, which is not opened before. */
   end(): Promise<void>;
   /** The directory can be opened: the bar stays. */
@@ -57,6 +63,8 @@ export interface OpenMoveSourceOptions {
   readonly url: string;
   /** Nodes may run meanwhile. */
   readonly isDryRun: boolean;
+  /** Mirrors stay behind. */
+  readonly withoutMirrors: boolean;
   /** The data directory and its machine, for people. */
   readonly place: string;
   readonly onProgress: (signatures: number) => void;
@@ -70,6 +78,7 @@ export interface OpenMoveSourceOptions {
 export async function openMoveSource({
   url,
   isDryRun,
+  withoutMirrors,
   place,
   onProgress,
 }: OpenMoveSourceOptions): Promise<OpenedMoveSource> {
@@ -87,21 +96,25 @@ export async function openMoveSource({
     await refuseHalfMoved(connections.query);
     if (!isDryRun) await keepOut(connections, taken, { place, bar });
     const query = await openSnapshot(connections, taken);
-    const counts = await countAll(query);
+    const mirrors = await mirrorsIn(query);
+    const names = mirrors.map(({ name }) => name);
+    const sites = [DEFAULT_SITE, ...(withoutMirrors ? [] : names)];
+    const snapshot = { query, sites };
+    const counts = await countAll(snapshot);
     const [fillers] = await query<{ count: number }>(
-      `SELECT count(*) AS count FROM signature AS s JOIN image AS i ON i.id = s.image_id WHERE s.filler AND ${OF_IMAGE}`,
+      `SELECT count(*) AS count FROM signature AS s JOIN image AS i ON i.id = s.image_id WHERE s.filler AND ${isOfSites('i.site', sites)}`,
     );
-    const mirrors = await query<{ name: string }>('SELECT name FROM mirror ORDER BY name');
     return {
       counts,
       fillers: fillers?.count ?? 0,
-      mirrors: mirrors.map(({ name }) => name),
-      signatures: await markSignatures(query, onProgress),
+      mirrors: withoutMirrors ? [] : mirrors,
+      mirrorsLeft: withoutMirrors ? names : [],
+      signatures: await markSignatures(query, sites, onProgress),
       mark: '', // a directory is filled at one go
-      parts: ({ step }) => partsOf(query, step),
+      parts: ({ step }) => partsOf(snapshot, step),
       rules: async () => {
         const rules: [string, readonly MovedRow[]][] = [];
-        for (const table of RULES) rules.push([table.name, await rowsOf(query, table)]);
+        for (const table of RULES) rules.push([table.name, await rowsOf(snapshot, table)]);
         return rules;
       },
       numbers: () => numbersOf(query),
@@ -185,45 +198,82 @@ async function openSnapshot(connections: Connections, taken: Taken[]): Promise<Q
   return query;
 }
 
-async function countAll(query: Query): Promise<MovedCounts> {
+/** The view of the database, and the sites whose rows are moved. */
+interface Snapshot {
+  readonly query: Query;
+  readonly sites: readonly string[];
+}
+
+interface MirrorRow {
+  readonly name: string;
+  readonly settings: string;
+  readonly sets: number;
+  readonly images: number;
+  readonly signatures: number;
+}
+
+async function mirrorsIn(query: Query): Promise<readonly MovedMirror[]> {
+  const rows = await query<MirrorRow>(`
+    SELECT m.name, m.settings, (SELECT count(*) FROM mirror_set AS t WHERE t.site = m.name) AS sets,
+      count(DISTINCT s.image_id) AS images, count(s.id) FILTER (WHERE NOT s.filler) AS signatures
+    FROM mirror AS m
+    LEFT JOIN image AS i ON i.site = m.name
+    LEFT JOIN signature AS s ON s.image_id = i.id
+    GROUP BY m.name
+    ORDER BY m.name`);
+  return rows.map(({ settings, ...mirror }) => ({
+    ...mirror,
+    files: filesOfMirror(parseMirrorSettings(JSON.parse(settings))),
+  }));
+}
+
+async function countAll({ query, sites }: Snapshot): Promise<MovedCounts> {
   const counts = await countsOf(
     query,
     COUNTED.map(({ name }) => name),
-    CONDITIONS,
+    new Map(COUNTED.map((table) => [table.name, isMoved(table, sites)])),
   );
   const [row] = await query<{ images: number; signatures: number; reads: number }>(`
     SELECT count(DISTINCT s.image_id) AS images, count(s.id) AS signatures,
       (SELECT count(*) FROM (${READS}) AS r) + (SELECT count(*) FROM (${MISSING}) AS m) AS reads
     FROM signature AS s
     JOIN image AS i ON i.id = s.image_id
-    WHERE ${OF_IMAGE}`);
+    WHERE ${isOfSites('i.site', sites)}`);
   if (row === undefined) throw new Error('a query without FROM has given no row');
   return { ...counts, image: row.images, signature: row.signatures, access_read: row.reads };
 }
 
-async function* partsOf(query: Query, step: MoveStep): AsyncGenerator<MovedPart> {
+async function* partsOf(snapshot: Snapshot, step: MoveStep): AsyncGenerator<MovedPart> {
   switch (step) {
     case 'events':
-      return yield* inParts(query, EVENTS);
+      return yield* inParts(snapshot, EVENTS);
     case 'hashes':
-      return yield* inParts(query, HASHES);
+      return yield* inParts(snapshot, HASHES);
     case 'checkpoints':
-      yield* inParts(query, IDENTITIES);
-      yield* inParts(query, WITNESSED);
-      return yield* inParts(query, CHECKPOINTS);
+      yield* inParts(snapshot, IDENTITIES);
+      yield* inParts(snapshot, WITNESSED);
+      return yield* inParts(snapshot, CHECKPOINTS);
     case 'uploads':
-      return yield* inParts(query, UPLOADS, LARGE_ROWS_AT_ONCE);
+      return yield* inParts(snapshot, UPLOADS, LARGE_ROWS_AT_ONCE);
     case 'tombstones':
-      return yield* inParts(query, TOMBSTONES, LARGE_ROWS_AT_ONCE);
+      return yield* inParts(snapshot, TOMBSTONES, LARGE_ROWS_AT_ONCE);
     case 'signatures':
-      return yield* signatureParts(query);
+      return yield* signatureParts(snapshot);
+    case 'mirrors':
+      for (const table of MIRRORS) yield* inParts(snapshot, table);
+      return;
     case 'reads':
       // day by day: each is a file
-      yield* fetched(query, 'access_read', `${READS} ORDER BY day`, ROWS_AT_ONCE);
-      return yield* fetched(query, 'access_missing', `${MISSING} ORDER BY day`, ROWS_AT_ONCE);
+      yield* fetched(snapshot.query, 'access_read', `${READS} ORDER BY day`, ROWS_AT_ONCE);
+      return yield* fetched(snapshot.query, 'access_missing', `${MISSING} ORDER BY day`, ROWS_AT_ONCE);
     case 'hours':
-      yield* fetched(query, 'access_dropped', 'SELECT at_ms, count FROM access_dropped', ROWS_AT_ONCE);
-      return yield* inParts(query, HOURS);
+      yield* fetched(
+        snapshot.query,
+        'access_dropped',
+        'SELECT at_ms, count FROM access_dropped',
+        ROWS_AT_ONCE,
+      );
+      return yield* inParts(snapshot, HOURS);
   }
 }
 
@@ -244,16 +294,21 @@ const MISSING = `
   WHERE ${IS_MISSING}
   GROUP BY 1, 2, 3`;
 
-function inParts(query: Query, table: MovedTable, rowsAtOnce = ROWS_AT_ONCE): AsyncGenerator<MovedPart> {
-  return fetched(query, table.name, selectOf(table), rowsAtOnce);
+function inParts(
+  { query, sites }: Snapshot,
+  table: MovedTable,
+  rowsAtOnce = ROWS_AT_ONCE,
+): AsyncGenerator<MovedPart> {
+  return fetched(query, table.name, selectOf(table, sites), rowsAtOnce);
 }
 
-function selectOf({ name, columns, key }: MovedTable): string {
-  return `SELECT ${columns.join(', ')} FROM ${name} WHERE ${CONDITIONS.get(name) ?? 'true'} ORDER BY ${key}`;
+function selectOf(table: MovedTable, sites: readonly string[]): string {
+  const { name, columns, key } = table;
+  return `SELECT ${columns.join(', ')} FROM ${name} WHERE ${isMoved(table, sites)} ORDER BY ${key}`;
 }
 
-async function rowsOf(query: Query, table: MovedTable): Promise<readonly MovedRow[]> {
-  return (await query<PostgresRow>(selectOf(table))).map(movedRow);
+async function rowsOf({ query, sites }: Snapshot, table: MovedTable): Promise<readonly MovedRow[]> {
+  return (await query<PostgresRow>(selectOf(table, sites))).map(movedRow);
 }
 
 /** The server keeps what was not fetched yet. */
@@ -287,14 +342,14 @@ interface SizeRow {
 }
 
 /** Many small ones at once, and few large ones. */
-async function* signatureParts(query: Query): AsyncGenerator<MovedPart> {
+async function* signatureParts({ query, sites }: Snapshot): AsyncGenerator<MovedPart> {
   for (let after = [0, 0]; ; ) {
     const sizes = await query<SizeRow>(
       `
       SELECT image_id, number, size_bytes
       FROM signature
       JOIN image AS i ON i.id = image_id
-      WHERE (image_id, number) > ($1::bigint, $2::integer) AND ${OF_IMAGE}
+      WHERE (image_id, number) > ($1::bigint, $2::integer) AND ${isOfSites('i.site', sites)}
       ORDER BY image_id, number
       LIMIT ${ROWS_AT_ONCE}`,
       after,
@@ -305,7 +360,10 @@ async function* signatureParts(query: Query): AsyncGenerator<MovedPart> {
       bytes += size_bytes;
       const next = sizes[position + 1];
       if (next !== undefined && bytes + next.size_bytes <= BYTES_AT_ONCE) continue;
-      yield { rows: [['signature', await signaturesBetween(query, after, [image_id, number])]], cursor: '' };
+      yield {
+        rows: [['signature', await signaturesBetween({ query, sites }, after, [image_id, number])]],
+        cursor: '',
+      };
       after = [image_id, number];
       bytes = 0;
     }
@@ -313,7 +371,7 @@ async function* signatureParts(query: Query): AsyncGenerator<MovedPart> {
 }
 
 async function signaturesBetween(
-  query: Query,
+  { query, sites }: Snapshot,
   after: readonly number[],
   last: readonly number[],
 ): Promise<readonly MovedRow[]> {
@@ -328,7 +386,7 @@ async function signaturesBetween(
     JOIN image AS i ON i.id = s.image_id
     JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
     WHERE (s.image_id, s.number) > ($1::bigint, $2::integer) AND (s.image_id, s.number) <= ($3::bigint, $4::integer)
-      AND ${OF_IMAGE}
+      AND ${isOfSites('i.site', sites)}
     ORDER BY s.image_id, s.number`,
     [...after, ...last],
   );

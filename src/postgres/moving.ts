@@ -2,8 +2,8 @@
 // starts before the last one.
 import { createHash } from 'node:crypto';
 import { LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
+import { isOfSites, MIRRORS } from '../domain/moved-tables.ts';
 import {
   type MovedCounts,
   type MovedPart,
@@ -11,6 +11,7 @@ import {
   type MovedValue,
   type MovePlace,
   type MoveTarget,
+  placeInSite,
   SignaturesMark,
   signatureText,
 } from '../domain/moving.ts';
@@ -26,7 +27,8 @@ const LOCK = '7813586407223883365';
 
 /** All that a move fills, in an order in which rows that refer to others are emptied with them. */
 const FILLED = `audit_event, log_hash, log_identity, log_checkpoint, witnessed, upload, tombstone, image, blob, signature, folder_entry,
-  access_read, access_hour, access_dropped, signer, signer_grant, oidc_subject, token, page_session, openpgp_key`;
+  access_read, access_hour, access_dropped, signer, signer_grant, oidc_subject, token, page_session, openpgp_key,
+  ${MIRRORS.map(({ name }) => name).join(', ')}`;
 
 /** Tables whose ids the database gives. */
 const NUMBERED = ['log_identity', 'log_checkpoint', 'image', 'signature', 'signer', 'signer_grant'].concat([
@@ -123,7 +125,7 @@ function moveTarget(query: Query): MoveTarget {
         await query('UPDATE moved_directory SET step = $1, cursor = $2 WHERE id = 1', [step, part.cursor]);
       }),
     counts: (tables) => countsOf(query, tables),
-    signatures: (onProgress) => markSignatures(query, onProgress),
+    signatures: (onProgress) => markSignatures(query, null, onProgress),
     finish: ({ rules, numbers, now, check }) =>
       inTransaction(query, async () => {
         await insertPart(query, { rules: true, rows: rules });
@@ -247,37 +249,42 @@ export async function countsOf(
 
 interface HashedRow {
   readonly image_id: number;
+  readonly site: string;
   readonly folder: string;
   readonly number: number;
   readonly sha256: string;
   readonly actual: string;
 }
 
-/** Of the first site: mirrors are not moved. */
-export async function markSignatures(query: Query, onProgress: (done: number) => void): Promise<string> {
+/** Of these sites; null: of all. */
+export async function markSignatures(
+  query: Query,
+  sites: readonly string[] | null,
+  onProgress: (done: number) => void,
+): Promise<string> {
   const mark = new SignaturesMark();
   let done = 0;
   for (let after = 0; ; after += IMAGES_AT_ONCE) {
     const rows = await query<HashedRow>(
       `
-      SELECT i.id AS image_id, i.folder, s.number, encode(s.sha256, 'hex') AS sha256,
+      SELECT i.id AS image_id, i.site, i.folder, s.number, encode(s.sha256, 'hex') AS sha256,
         encode(sha256(b.bytes), 'hex') AS actual
       FROM image AS i
       JOIN signature AS s ON s.image_id = i.id
       JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
-      WHERE i.id > $1 AND i.id <= $2 AND i.site = $3`,
-      [after, after + IMAGES_AT_ONCE, DEFAULT_SITE],
+      WHERE i.id > $1 AND i.id <= $2 AND ${sites === null ? 'TRUE' : isOfSites('i.site', sites)}`,
+      [after, after + IMAGES_AT_ONCE],
     );
-    for (const { folder, number, sha256, actual } of rows) {
+    for (const { site, folder, number, sha256, actual } of rows) {
       if (sha256 !== actual) {
         throw new LookasideError(
           'DAMAGE_FOUND',
-          `${folder}/signature-${number} has other bytes in the database than its hash says; make a new database and begin anew`,
+          `${placeInSite(site, `${folder}/signature-${number}`)} has other bytes in the database than its hash says; make a new database and begin anew`,
         );
       }
       mark.add(
         createHash('sha256')
-          .update(signatureText(folder, number, sha256))
+          .update(signatureText(site, folder, number, sha256))
           .digest('hex'),
       );
     }

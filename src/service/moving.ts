@@ -28,13 +28,14 @@ export interface MoveOptions {
 export async function moveDirectory(options: MoveOptions): Promise<MoveResult> {
   const { source, target, isDryRun, clock, onProgress } = options;
   const tried = await tryMove(source, onProgress);
-  const { counts, fillers, log } = tried;
+  const { log } = tried;
   const place = isDryRun ? await target.look(source.mark) : await target.begin(source.mark, clock.now());
   if (place === 'finished') return { ...tried, outcome: 'moved-before', isResumed: true };
   if (isDryRun) return { ...tried, isResumed: place !== null };
   const isResumed = await putFrom(options, place);
   await compare(options, log);
   const [rules, numbers] = [await source.rules(), await source.numbers()];
+  const { counts } = tried;
   await target.finish({
     ...{ rules, numbers, now: clock.now() },
     check(moved) {
@@ -42,16 +43,16 @@ export async function moveDirectory(options: MoveOptions): Promise<MoveResult> {
       if (wrong !== null) throw changed(wrong);
     },
   });
-  return { outcome: 'moved', isResumed, counts, fillers, log };
+  return { ...tried, outcome: 'moved', isResumed };
 }
 
 /** What a move would begin with. @throws LookasideError LOG_MISMATCH when the log is not what was signed */
 export async function tryMove(
-  { log, counts, fillers }: Pick<MoveOptions['source'], 'log' | 'counts' | 'fillers'>,
+  { log, counts, fillers, mirrors }: Pick<MoveOptions['source'], 'log' | 'counts' | 'fillers' | 'mirrors'>,
   onProgress: MoveOptions['onProgress'],
 ): Promise<MoveResult> {
   const logged = await verified(log, onProgress);
-  return { outcome: 'would-move', isResumed: false, counts, fillers, log: logged };
+  return { outcome: 'would-move', isResumed: false, counts, fillers, mirrors, log: logged };
 }
 
 const START: MovePlace = { step: 'events', cursor: null };

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
+import type { SignaturePlace } from '../domain/backup.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES } from '../domain/limits.ts';
 import type { LogReaderStore } from '../domain/log.ts';
 import { COUNTED, RULES, SIGNATURE_COLUMNS } from '../domain/moved-tables.ts';
@@ -16,6 +17,7 @@ import {
   type MovedPart,
   type MovedRow,
   type MovedValue,
+  placeInSite,
   SignaturesMark,
   signatureText,
 } from '../domain/moving.ts';
@@ -30,11 +32,11 @@ const DAY_MS = 86_400_000;
 
 export interface FillOptions {
   readonly dataDir: string;
-  /** As the index is to name the tree. */
-  readonly treeName: string;
-  readonly writeFile: (path: string, bytes: Uint8Array, modifiedAt: Date) => Promise<void>;
+  /** `tree`: as the index is to name it. */
+  readonly sites: readonly { readonly name: string; readonly tree: string }[];
+  readonly writeFile: (place: SignaturePlace, bytes: Uint8Array, modifiedAt: Date) => Promise<void>;
   /** Null when it is not there. */
-  readonly readFile: (path: string) => Promise<Uint8Array | null>;
+  readonly readFile: (place: SignaturePlace) => Promise<Uint8Array | null>;
 }
 
 export interface FilledDirectory {
@@ -94,7 +96,7 @@ export function openFilledDirectory(options: FillOptions): FilledDirectory {
         for (const { name } of RULES) raiseNumber(state, name, numbers[name] ?? 0);
       });
       inTransaction(index, () => {
-        signatures.finish(options.treeName);
+        signatures.finish(options.sites);
         raiseNumber(index, 'signature', numbers.signature ?? 0);
       });
     },
@@ -217,7 +219,7 @@ class SignatureFiller {
   async put(rows: readonly MovedRow[]): Promise<void> {
     await forEachConcurrently(rows, FILES_AT_ONCE, (row) =>
       this.#options.writeFile(
-        `${row.folder}/signature-${row.number}`,
+        { site: String(row.site), path: `${row.folder}/signature-${row.number}` },
         bytesIn(row),
         new Date(Number(row.stored_at_ms)),
       ),
@@ -250,14 +252,15 @@ class SignatureFiller {
     await forEachConcurrently(rows, FILES_AT_ONCE, async (row) => {
       const folder = folderOf(row);
       const sha256 = row.sha256.toString('hex');
-      const bytes = await this.#options.readFile(`${folder}/signature-${row.number}`);
+      const path = `${folder}/signature-${row.number}`;
+      const bytes = await this.#options.readFile({ site: row.site, path });
       if (bytes === null || hashOf(bytes) !== sha256) {
         throw new LookasideError(
           'DAMAGE_FOUND',
-          `${folder}/signature-${row.number} was written, and other bytes were read there afterwards; look after the disk, and begin anew`,
+          `${placeInSite(row.site, path)} was written, and other bytes were read there afterwards; look after the disk, and begin anew`,
         );
       }
-      mark.add(hashOf(signatureText(folder, row.number, sha256)));
+      mark.add(hashOf(signatureText(row.site, folder, row.number, sha256)));
       done += 1;
       onProgress(done);
     });
@@ -272,18 +275,18 @@ class SignatureFiller {
   }
 
   /** What the index counts, and that it is whole. */
-  finish(treeName: string): void {
+  finish(sites: FillOptions['sites']): void {
     const folders = new FolderChanges(this.#db);
     const images = this.#db
       .prepare<[], FilledRow>(`SELECT DISTINCT ${IMAGE} FROM signature WHERE filler = 0`)
       .all();
     for (const image of images) folders.count({ ...image, hex: image.digest.toString('hex') }, 1);
     folders.write();
-    this.#db
-      .prepare<[string, string, number]>(`
-        INSERT INTO site (name, tree, images, signatures, complete)
-        VALUES (?, ?, ?, (SELECT count(*) FROM signature WHERE filler = 0), 1)`)
-      .run(DEFAULT_SITE, treeName, images.length);
+    const insert = this.#db.prepare<[string, string, number, string]>(`
+      INSERT INTO site (name, tree, images, signatures, complete)
+      VALUES (?, ?, ?, (SELECT count(*) FROM signature WHERE site = ? AND filler = 0), 1)`);
+    for (const { name, tree } of sites)
+      insert.run(name, tree, images.filter(({ site }) => site === name).length, name);
   }
 }
 

@@ -5,7 +5,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import { parseMirrorSettings } from '../domain/mirror-settings.ts';
 import {
   CHECKPOINTS,
   COUNTED,
@@ -13,6 +14,9 @@ import {
   HASHES,
   HOURS,
   IDENTITIES,
+  isMoved,
+  isOfSites,
+  MIRRORS,
   type MovedTable,
   RULES,
   SIGNATURE_COLUMNS,
@@ -21,11 +25,14 @@ import {
   WITNESSED,
 } from '../domain/moved-tables.ts';
 import {
+  filesOfMirror,
   type MovedCounts,
+  type MovedMirror,
   type MovedPart,
   type MovedRow,
   type MovePlace,
   type MoveSource,
+  placeInSite,
   SignaturesMark,
   signatureText,
 } from '../domain/moving.ts';
@@ -47,19 +54,14 @@ const BYTES_AT_ONCE = 8 * 1024 * 1024;
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
 const HOUR_MS = 3_600_000;
 
-const OF_SITE = `site = '${DEFAULT_SITE}'`;
-/** Sites beside the first one are mirrors, which stay behind. */
-const CONDITIONS: ReadonlyMap<MovedTable, string> = new Map([
-  [UPLOADS, OF_SITE],
-  [TOMBSTONES, OF_SITE],
-]);
-
 export interface MoveSourceOptions {
   readonly dataDir: string;
+  /** Names of the sites that are moved. */
+  readonly sites: readonly string[];
   /** Nothing in the directory is brought up to date. */
   readonly isDryRun: boolean;
   /** All bytes of a signature file that is too large for the index; null when it is gone. */
-  readonly readFile: (folder: string, number: number) => Promise<Uint8Array | null>;
+  readonly readFile: (site: string, folder: string, number: number) => Promise<Uint8Array | null>;
 }
 
 /** A day of the record of reads whose file is damaged. */
@@ -75,16 +77,17 @@ export interface OpenedMoveSource extends MoveSource {
 }
 
 /** The index must be complete and true to the tree. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function openMoveSource({ dataDir, isDryRun, readFile }: MoveSourceOptions): OpenedMoveSource {
-  const state = openForReading(stateFileOf(dataDir), 'state');
+export function openMoveSource({ dataDir, sites, isDryRun, readFile }: MoveSourceOptions): OpenedMoveSource {
+  const state = { db: openForReading(stateFileOf(dataDir), 'state'), sites };
   const index = openForReading(join(dataDir, 'index.db'), 'index');
   const days = new Days(join(dataDir, 'access'), isDryRun);
-  const signatures = new Signatures(index, readFile);
+  const signatures = new Signatures(index, sites, readFile);
   const counts = countsOf(state, signatures, days);
   const signaturesMark = signatures.mark();
   return {
     counts,
     fillers: signatures.fillers(),
+    mirrors: mirrorsOf(state, signatures),
     daysLeftOut: days.leftOut,
     signatures: signaturesMark,
     mark: markOf(state, counts, signatures.madeAs() + signaturesMark),
@@ -92,7 +95,7 @@ export function openMoveSource({ dataDir, isDryRun, readFile }: MoveSourceOption
     rules: async () => RULES.map((table) => [table.name, [...rowsOf(state, table, 0)]]),
     numbers: async () => numbersOf(state),
     close() {
-      state.close();
+      state.db.close();
       index.close();
     },
   };
@@ -116,8 +119,14 @@ export function refuseOlder(dataDir: string): void {
   }
 }
 
+/** state.db, and the sites whose rows are moved. */
+interface MovedState {
+  readonly db: Database;
+  readonly sites: readonly string[];
+}
+
 interface Opened {
-  readonly state: Database;
+  readonly state: MovedState;
   readonly signatures: Signatures;
   readonly days: Days;
 }
@@ -139,6 +148,8 @@ function partsOf({ step, cursor }: MovePlace, { state, signatures, days }: Opene
       return inParts(state, TOMBSTONES, cursor);
     case 'signatures':
       return signatures.parts(cursor);
+    case 'mirrors':
+      return inTables(state, MIRRORS, cursor);
     case 'reads':
       return days.parts(cursor);
     case 'hours':
@@ -148,7 +159,7 @@ function partsOf({ step, cursor }: MovePlace, { state, signatures, days }: Opene
 
 /** `first` comes ahead, all of it. The cursor counts rows: nothing is added or removed meanwhile. */
 function* inParts(
-  state: Database,
+  state: MovedState,
   table: MovedTable,
   cursor: string | null,
   first: MovedPart['rows'] = [],
@@ -170,13 +181,27 @@ function* inParts(
   if (rows.length > 0) yield { rows: [[table.name, rows]], cursor: String(done) };
 }
 
+/** One table after the other. The cursor says which, and counts its rows. */
+function* inTables(
+  state: MovedState,
+  tables: readonly MovedTable[],
+  cursor: string | null,
+): Generator<MovedPart> {
+  const [first = 0, after = 0] = cursor?.split(' ').map(Number) ?? [];
+  for (const [position, table] of tables.entries()) {
+    if (position < first) continue;
+    for (const part of inParts(state, table, position === first ? String(after) : null))
+      yield { ...part, cursor: `${position} ${part.cursor}` };
+  }
+}
+
 /** In the order of their primary key. */
-function rowsOf(db: Database, table: MovedTable, after: number): Iterable<MovedRow> {
+function rowsOf({ db, sites }: MovedState, table: MovedTable, after: number): Iterable<MovedRow> {
   const { name, columns, key } = table;
   const sql = `
     SELECT ${columns.join(', ')}
     FROM ${name}
-    WHERE ${CONDITIONS.get(table) ?? '1'}
+    WHERE ${isMoved(table, sites)}
     ORDER BY ${key}
     LIMIT -1 OFFSET ?`;
   return db.prepare<[number], MovedRow>(sql).iterate(after);
@@ -189,20 +214,40 @@ function sizeOf(row: MovedRow): number {
   );
 }
 
-function countsOf(state: Database, signatures: Signatures, days: Days): MovedCounts {
+function countsOf({ db, sites }: MovedState, signatures: Signatures, days: Days): MovedCounts {
   const counted = COUNTED.map((table) => [
     table.name,
-    state
-      .prepare<[], number>(`SELECT count(*) FROM ${table.name} WHERE ${CONDITIONS.get(table) ?? '1'}`)
+    db
+      .prepare<[], number>(`SELECT count(*) FROM ${table.name} WHERE ${isMoved(table, sites)}`)
       .pluck()
       .get() ?? 0,
   ]);
   return { ...Object.fromEntries(counted), ...signatures.counts(), access_read: days.count() };
 }
 
+interface MirrorRow {
+  readonly name: string;
+  readonly settings: string;
+  readonly sets: number;
+}
+
+function mirrorsOf({ db, sites }: MovedState, signatures: Signatures): readonly MovedMirror[] {
+  const rows = db
+    .prepare<[], MirrorRow>(`
+      SELECT name, settings, (SELECT count(*) FROM mirror_set WHERE site = name) AS sets
+      FROM mirror
+      WHERE ${isOfSites('name', sites)}
+      ORDER BY name`)
+    .all();
+  return rows.map(({ name, settings, sets }) => ({
+    ...{ name, sets, ...signatures.countsOf(name) },
+    files: filesOfMirror(parseMirrorSettings(JSON.parse(settings))),
+  }));
+}
+
 /** The numbers of rules, also of those that are gone. */
-function numbersOf(state: Database): MovedCounts {
-  const rows = state
+function numbersOf({ db }: MovedState): MovedCounts {
+  const rows = db
     .prepare<[], { name: string; number: number }>(
       'SELECT name, max(seq) AS number FROM sqlite_sequence GROUP BY name',
     )
@@ -211,15 +256,15 @@ function numbersOf(state: Database): MovedCounts {
   return Object.fromEntries(RULES.map(({ name }) => [name, given.get(name) ?? 0]));
 }
 
-function markOf(state: Database, counts: MovedCounts, signatures: string): string {
+function markOf(state: MovedState, counts: MovedCounts, signatures: string): string {
   const parts = [EVENTS, HASHES, IDENTITIES, CHECKPOINTS, UPLOADS, TOMBSTONES, HOURS];
   const hash = createHash('sha256');
-  const last = state
+  const last = state.db
     .prepare<[], string>('SELECT leaf FROM audit_event ORDER BY seq DESC LIMIT 1')
     .pluck()
     .get();
   // who it was may be forgotten in events that are there already
-  const known = state
+  const known = state.db
     .prepare<[], number>('SELECT count(*) FROM audit_event WHERE private IS NOT NULL')
     .pluck()
     .get();
@@ -227,6 +272,11 @@ function markOf(state: Database, counts: MovedCounts, signatures: string): strin
   // a head of another log is cosigned without an event
   const witnessed = [...rowsOf(state, WITNESSED, 0)].map(({ note }) => note);
   hash.update(JSON.stringify([sizes, counts.access_read, last ?? null, known, signatures, witnessed]));
+  // a walk changes rows of mirrors without an event
+  for (const table of MIRRORS) {
+    hash.update(table.name);
+    for (const row of rowsOf(state, table, 0)) hash.update(JSON.stringify(Object.values(row)));
+  }
   return hash.digest('hex');
 }
 
@@ -247,13 +297,15 @@ interface ImageRows {
 
 const IMAGE_ORDER = 'path, layout, algorithm, digest, number';
 
-/** What the index has of the site, which is what the site serves. */
+/** What the index has of the sites, which is what they serve. */
 class Signatures {
   readonly #db: Database;
+  readonly #sites: readonly string[];
   readonly #readFile: MoveSourceOptions['readFile'];
 
-  constructor(db: Database, readFile: MoveSourceOptions['readFile']) {
+  constructor(db: Database, sites: readonly string[], readFile: MoveSourceOptions['readFile']) {
     this.#db = db;
+    this.#sites = sites;
     this.#readFile = readFile;
   }
 
@@ -267,9 +319,23 @@ class Signatures {
     return { image, signature };
   }
 
+  /** Of one site. */
+  countsOf(site: string): Pick<MovedMirror, 'images' | 'signatures'> {
+    const sql = `
+      SELECT count(*) AS images, coalesce(sum(signatures), 0) AS signatures
+      FROM (
+        SELECT sum(filler = 0) AS signatures
+        FROM signature
+        WHERE site = ?
+        GROUP BY path, layout, algorithm, digest
+      )`;
+    const row = this.#db.prepare<[string], Pick<MovedMirror, 'images' | 'signatures'>>(sql).get(site);
+    return row ?? { images: 0, signatures: 0 };
+  }
+
   fillers(): number {
-    const sql = 'SELECT count(*) FROM signature WHERE site = ? AND filler = 1';
-    return this.#db.prepare<[string], number>(sql).pluck().get(DEFAULT_SITE) ?? 0;
+    const sql = `SELECT count(*) FROM signature WHERE ${isOfSites('site', this.#sites)} AND filler = 1`;
+    return this.#db.prepare<[], number>(sql).pluck().get() ?? 0;
   }
 
   /** Which index it is, and which numbers it has given: the next run goes on with the same ones, or begins anew. */
@@ -277,8 +343,8 @@ class Signatures {
     const sql = `
       SELECT (SELECT value FROM generation WHERE id = 1) AS generation, max(id) AS last, sum(id) AS sum
       FROM signature
-      WHERE site = ?`;
-    return JSON.stringify(this.#db.prepare<[string], object>(sql).get(DEFAULT_SITE));
+      WHERE ${isOfSites('site', this.#sites)}`;
+    return JSON.stringify(this.#db.prepare<[], object>(sql).get());
   }
 
   mark(): string {
@@ -286,7 +352,7 @@ class Signatures {
     for (const { image, rows } of this.#images('path, layout, algorithm, digest, number, sha256')) {
       const folder = imageFolder(image);
       for (const [position, { sha256 }] of rows.entries()) {
-        const text = signatureText(folder, position + 1, sha256.toString('hex'));
+        const text = signatureText(image.site, folder, position + 1, sha256.toString('hex'));
         mark.add(createHash('sha256').update(text).digest('hex'));
       }
     }
@@ -311,22 +377,26 @@ class Signatures {
   }
 
   *#images(columns: string): Generator<ImageRows> {
+    for (const site of this.#sites) yield* this.#imagesOf(site, columns);
+  }
+
+  *#imagesOf(site: string, columns: string): Generator<ImageRows> {
     const statement = this.#db.prepare<[string], IndexRow & MovedRow>(`
       SELECT ${columns}
       FROM signature
       WHERE site = ?
       ORDER BY ${IMAGE_ORDER}`);
     let rows: (IndexRow & MovedRow)[] = [];
-    for (const row of statement.iterate(DEFAULT_SITE)) {
+    for (const row of statement.iterate(site)) {
       const [first] = rows;
       if (first !== undefined && !isSameImage(first, row)) {
-        yield { image: imageOf(first), rows };
+        yield { image: imageOf(site, first), rows };
         rows = [];
       }
       rows.push(row);
     }
     const [first] = rows;
-    if (first !== undefined) yield { image: imageOf(first), rows };
+    if (first !== undefined) yield { image: imageOf(site, first), rows };
   }
 
   /** By their hashes. */
@@ -335,11 +405,11 @@ class Signatures {
     for (const { number, sha256, bytes } of rows) {
       const hex = sha256.toString('hex');
       if (files.has(hex)) continue;
-      const read = bytes ?? (await this.#readFile(imageFolder(image), number));
+      const read = bytes ?? (await this.#readFile(image.site, imageFolder(image), number));
       if (read === null || createHash('sha256').update(read).digest('hex') !== hex) {
         throw new LookasideError(
           'DAMAGE_FOUND',
-          `${imageFolder(image)}/signature-${number} has other bytes than those that are recorded; mend it first, as lookaside fsck says`,
+          `${placeInSite(image.site, `${imageFolder(image)}/signature-${number}`)} has other bytes than those that are recorded; mend it first, as lookaside fsck says`,
         );
       }
       files.set(hex, read);
@@ -354,8 +424,8 @@ function isSameImage(a: IndexRow, b: IndexRow): boolean {
   );
 }
 
-function imageOf({ path, layout, algorithm, digest }: IndexRow): ImageId {
-  return { site: DEFAULT_SITE, path, layout, algorithm, hex: digest.toString('hex') };
+function imageOf(site: string, { path, layout, algorithm, digest }: IndexRow): ImageId {
+  return { site, path, layout, algorithm, hex: digest.toString('hex') };
 }
 
 /** Rows of the four tables that an image has. */
@@ -393,7 +463,7 @@ class ImagesPart {
   #countIn(site: string, imagesFolder: string): void {
     let folder = '';
     for (const name of imagesFolder.split('/')) {
-      const key = `${folder}\0${name}`;
+      const key = `${site}\0${folder}\0${name}`;
       const known = this.#folders.get(key);
       if (known === undefined)
         this.#folders.set(key, { site, folder, sort_key: naturalKey(name), name, images: 1 });
@@ -546,8 +616,8 @@ function readRowOf({ path, layout, algorithm, digest, ...rest }: ReadRow & Moved
 }
 
 /** Reads that the record could not take. */
-function droppedOf(state: Database, days: Days): readonly MovedRow[] {
-  const kept = state
+function droppedOf({ db }: MovedState, days: Days): readonly MovedRow[] {
+  const kept = db
     .prepare<[], { hour: number; count: number }>('SELECT hour, count FROM access_dropped ORDER BY hour')
     .all();
   return [...kept, ...days.dropped()].map(({ hour, count }) => ({ at_ms: hour * HOUR_MS, count }));

@@ -31,6 +31,7 @@ import {
   quiet,
   taker,
 } from './postgres-moved.ts';
+import { movedMirrorTests } from './postgres-moved-mirrors.ts';
 import { administer, openNode, PEM } from './postgres-node.ts';
 import { runLookaside, startServer } from './server.ts';
 import { makeSigner } from './signer.ts';
@@ -56,6 +57,12 @@ describe('a move between a data directory and a database of nodes', needs('postg
         findSession: (text) => node.composed.sessions.find(text),
       };
     },
+  });
+
+  movedMirrorTests({
+    postgres: () => postgres,
+    openNode: (database, logKey) => openNode(database, { LOOKASIDE_LOG_KEY: logKey }),
+    signer: makeSigner('vendor'),
   });
 
   it('gives back the directory that was moved into the database', async () => {

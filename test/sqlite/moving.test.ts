@@ -33,7 +33,7 @@ test('days of the record of reads are moved from older versions, named when dama
   await makeOlderDay(path.join(folder, '1970-01-01.db'));
   await writeFile(path.join(folder, '1970-01-02.db'), 'no database at all, but long enough'.repeat(100));
   const open = (isDryRun: boolean) =>
-    openMoveSource({ dataDir: temp.path, isDryRun, readFile: async () => null });
+    openMoveSource({ dataDir: temp.path, sites: ['default'], isDryRun, readFile: async () => null });
 
   for (const isDryRun of [true, false]) {
     const source = open(isDryRun);
