@@ -56,11 +56,7 @@ export async function connect(options: Connections) {
   const turns = createTurns();
 
   const shared: SharedParts = {
-    databases,
-    verifier,
-    makeEvent,
-    clock,
-    log,
+    ...{ databases, verifier, makeEvent, clock, log },
     problemLog: options.problemLog,
     minFreeBytes: () => current().minFreeBytes,
     hasProxies: config.remote.hasProxies,
