@@ -79,6 +79,7 @@ export async function connect(options: Connections) {
     clock,
     cacheBytes: SET_CACHE_BYTES,
     onForgotten: (image) => options.readers?.forgotten(image),
+    viewOf: releases.releaseOf,
   });
   const verifyAgain = async (issuers: readonly string[]) => {
     for (const { name } of sites) await index.judgeAgain(name, issuers);

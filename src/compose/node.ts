@@ -122,7 +122,8 @@ export async function openNode(options: NodeOptions) {
   const { store, judge } = sites;
   const { tombstones } = stores;
   const releases = createReleaseView({ store, index, tombstones, settings: () => current().releases });
-  const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
+  const { store: stored, releaseOf: viewOf } = releases;
+  const reader = createReader({ store: stored, clock, cacheBytes: SET_CACHE_BYTES, viewOf });
 
   /** Takes up what another node has changed. */
   async function refreshKeyring(number: number): Promise<void> {

@@ -14,6 +14,8 @@ export interface ReaderOptions {
   readonly cacheBytes: number;
   /** Called at each forget() with the image, and at each forgetAll() with null: copies elsewhere are to be forgotten too. */
   readonly onForgotten?: (image: ImageId | null) => void;
+  /** Another image whose set is made of this one's too: it is forgotten with it. Null: there is none. */
+  readonly viewOf?: (image: ImageId) => ImageId | null;
 }
 
 /** A set for who keeps a copy of it. */
@@ -40,7 +42,7 @@ export interface Reader {
   readHeld(image: ImageId): Promise<HeldSet>;
   /** signature-N of the image with its bytes; null past the end. @throws STORE_UNAVAILABLE */
   readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
-  /** Call it after a change of the image, so that the next read sees the change. */
+  /** Call it after a change of the image, so that the next read of it, or of a view that shows it, sees the change. */
   forget(image: ImageId): void;
   /** Call it after a change of unknown images: no set is settled until the store has been asked again. */
   forgetAll(): void;
@@ -66,6 +68,7 @@ export function createReader({
   clock,
   cacheBytes,
   onForgotten = () => undefined,
+  viewOf = () => null,
 }: ReaderOptions): Reader {
   const sets = createSetMemory<CachedSet>(cacheBytes);
   let hits = 0;
@@ -163,17 +166,23 @@ export function createReader({
     }
   }
 
+  function forgetOne(image: ImageId): void {
+    // a scan tells of each image that it records
+    const key = knownImageKey(image) ?? makeImageKey(image);
+    versions.change(key);
+    sets.delete(key);
+    onForgotten(image);
+  }
+
   return {
     peekSet,
     readSet,
     readHeld,
     readSignature,
     forget(image) {
-      // a scan tells of each image that it records
-      const key = knownImageKey(image) ?? makeImageKey(image);
-      versions.change(key);
-      sets.delete(key);
-      onForgotten(image);
+      forgetOne(image);
+      const view = viewOf(image);
+      if (view !== null) forgetOne(view);
     },
     forgetAll() {
       epoch += 1;

@@ -31,6 +31,8 @@ export interface ReleaseView {
   readonly store: Required<Omit<SignatureStore, 'areStored'>>;
   /** What the index knows of the signatures that are served for the image; each row names the image that it is stored for. */
   readonly ofImage: VerdictIndex['ofImage'];
+  /** The release in whose view the image is; null: in none. */
+  readonly releaseOf: (image: ImageId) => ImageId | null;
 }
 
 /** The sets that a view was made of, by imageKey. */
@@ -69,7 +71,7 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     const view: SignatureSet = {
       generation: sets.reduce((sum, { generation }) => sum + generation, 0),
       entries: [...ahead, ...all],
-      isSettled: false, // nobody tells a reader of the release that a repository has changed
+      isSettled: false, // a reader of the release is told of changed sets, but not of verdicts, which decide what stands ahead
     };
     const parts = new Map(places.map((place, at) => [imageKey(place), sets[at] ?? view]));
     if (known !== undefined && before !== undefined && isSame({ known, before }, { view, parts }))
@@ -147,6 +149,11 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
       const known = new Set(own.map(({ sha256 }) => sha256));
       // the same signature in two places is told of once, in the first of them
       return [...own, ...others.flat().filter(({ sha256 }) => known.size < known.add(sha256).size)];
+    },
+    releaseOf({ site, layout, path, algorithm, hex }) {
+      const isShown =
+        layout === 'repository' && site === DEFAULT_SITE && settings().repositories.includes(path);
+      return isShown ? { site, layout: 'release', path: '', algorithm, hex } : null;
     },
   };
 }

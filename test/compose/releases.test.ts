@@ -8,6 +8,7 @@ import { compose } from '../../src/compose/server.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createHandler } from '../../src/http/app.ts';
 import { type Listener, listen } from '../../src/http/listener.ts';
+import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { createToken } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -61,8 +62,6 @@ describe('a release view over repositories', () => {
     const [, hex = ''] = folderOf(REPOSITORY, manifest).split('=');
     for (const [position, bytes] of blobs.entries())
       takenAs(await uploads.put(`${path}sha256=${hex}/signature-${position + 1}`, bytes), 201);
-    // what was read of the release before holds for a second
-    composed.reader.forget({ ...RELEASE, hex });
     return hex;
   }
 
@@ -112,6 +111,18 @@ describe('a release view over repositories', () => {
         'verified',
       ]),
     );
+  });
+
+  test('the next read of it sees what was uploaded to a repository, and not what was withdrawn there', async () => {
+    const [a, b] = [sign(mine, 'next'), sign(mine, 'next', 'v2')];
+    const hex = await lay('next', [a]);
+    assert.deepEqual(await served(hex), [a, a]);
+    const image = `${REPOSITORY}@sha256=${hex}`;
+    takenAs(await uploads.put(`${image}/signature-2`, b), 201);
+    assert.deepEqual(await served(hex), [a, a, b]);
+    const wanted = { path: `/${image}/signature-1`, reason: 'a mistake', until: null };
+    await composed.withdrawals.withdraw(wanted, ADMINISTRATOR);
+    assert.deepEqual(await served(hex), [b, b, b]);
   });
 
   test('what stands at the release itself goes ahead of the repositories, and a release that nobody signed is 404', async () => {

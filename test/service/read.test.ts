@@ -420,6 +420,25 @@ test('a change of one image does not keep a look at another out of memory', asyn
   assert.notEqual(reader.peekSet(APP), null);
 });
 
+test('a view that shows an image is forgotten with it, here and in copies elsewhere', async () => {
+  const { store, put } = createStore();
+  const forgotten: (ImageId | null)[] = [];
+  const [view, other] = [imageOf('view'), imageOf('team/other')];
+  const reader = createReader({
+    ...{ store, clock: createClock(), cacheBytes: MIB },
+    onForgotten: (image) => forgotten.push(image),
+    viewOf: (image) => (image === APP ? view : null),
+  });
+  const before = put(view, 'one');
+  await reader.readSet(view);
+  const after = put(view, 'two');
+  reader.forget(other);
+  assert.equal(reader.peekSet(view), before);
+  reader.forget(APP);
+  assert.equal(await reader.readSet(view), after);
+  assert.deepEqual(forgotten, [other, APP, view]);
+});
+
 describe('copies of sets elsewhere', () => {
   test('of a set that the disk may change hold for the rest of its second', async () => {
     const { reader, clock, put } = open();
