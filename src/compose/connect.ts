@@ -75,11 +75,8 @@ export async function connect(options: Connections) {
   const upkeep = createSitesUpkeep(open.upkeeps);
   const releases = openReleases(store, options);
   const reader = createReader({
-    store: releases.store,
-    clock,
-    cacheBytes: SET_CACHE_BYTES,
+    ...{ store: releases.store, viewOf: releases.releaseOf, clock, cacheBytes: SET_CACHE_BYTES },
     onForgotten: (image) => options.readers?.forgotten(image),
-    viewOf: releases.releaseOf,
   });
   const verifyAgain = async (issuers: readonly string[]) => {
     for (const { name } of sites) await index.judgeAgain(name, issuers);
