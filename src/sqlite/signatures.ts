@@ -555,6 +555,10 @@ function signatureOf([
   if (bytes !== null && hash('sha256', bytes) !== sha256) {
     throw new WrongBytes(`the bytes of a row are not those of its SHA-256 ${sha256}`);
   }
+  // it becomes the Content-Length: a wrong one would shift every later answer on the connection
+  if (bytes !== null && bytes.length !== sizeBytes) {
+    throw new WrongBytes(`a row has ${bytes.length} bytes where it says ${sizeBytes}`);
+  }
   const signature = { number, sha256, sizeBytes, storedAt: new Date(storedAtMs), bytes };
   return filler === 1 ? { ...signature, isFiller: true } : signature;
 }

@@ -119,6 +119,19 @@ test('a set is told at once neither while an upload of its image is not recorded
   assert.deepEqual(Buffer.from(entry?.bytes ?? []), Buffer.from(TWO));
 });
 
+test('a row whose size is not that of its bytes is told by nobody', async (t) => {
+  const { store, scanner, data } = await open(t);
+  await scanner.scan(SITE);
+  assert.equal((await store.readSet(IMAGE)).entries.length, 1);
+  const db = new Database(`${data}/index.db`);
+  db.pragma('ignore_check_constraints = ON'); // as a damaged disk does
+  db.prepare('UPDATE signature SET size_bytes = size_bytes + 1').run();
+  db.close();
+  assert.equal(store.peekSettled?.(IMAGE), null);
+  const [entry] = (await store.readSet(IMAGE)).entries;
+  assert.deepEqual([entry?.sizeBytes, Buffer.from(entry?.bytes ?? [])], [ONE.length, Buffer.from(ONE)]);
+});
+
 test('that an image holds nothing is looked up again: files may be copied in', async (t) => {
   const opened = await open(t);
   await opened.scanner.scan(SITE);
