@@ -12,24 +12,27 @@ export interface NodeHealthOptions {
 const TAKES_NO_CHANGES =
   'PostgreSQL takes no changes: it is a standby, or read-only; reads go on and are not recorded, everything else is answered with 503';
 
+const IS_TOO_OLD =
+  'PostgreSQL takes no changes from this node, whose lookaside is older than its tables: reads go on, everything else is answered with 503; stop this node, and start the version that the other nodes have';
+
 const OK: Check = { state: 'ok', message: null };
 
 export interface NodeHealth {
   /** The database has answered what was asked at that time; null: it has not. */
   noteAnswer(askedAtMs: number | null, error: unknown): void;
-  /** Whether it takes changes, as it said when it last answered. */
-  noteWritable(isWritable: boolean): void;
+  /** Whether it takes changes, and none from this node, as it said when it last answered. */
+  noteWritable(isWritable: boolean, isTooOld: boolean): void;
   of(isDraining: () => boolean): () => Promise<Health>;
 }
 
 export function createNodeHealth({ staleMs, clock, log }: NodeHealthOptions): NodeHealth {
   let answeredAtMs = clock.monotonicMs();
   let lostSinceMs: number | null = null;
-  let isWritable = true;
+  let refusal: string | null = null;
 
   function checkDatabase(): Check & { readonly canRead: boolean } {
-    if (lostSinceMs === null && isWritable) return { ...OK, canRead: true };
-    if (lostSinceMs === null) return { state: 'degraded', message: TAKES_NO_CHANGES, canRead: true };
+    if (lostSinceMs === null && refusal === null) return { ...OK, canRead: true };
+    if (lostSinceMs === null) return { state: 'degraded', message: refusal, canRead: true };
     const leftMs = staleMs - (clock.monotonicMs() - answeredAtMs);
     if (leftMs > 0) {
       const message = `PostgreSQL cannot be reached; signatures in memory are served for ${Math.ceil(leftMs / 1000)} s more (LOOKASIDE_STALE), everything else is answered with 503`;
@@ -51,10 +54,11 @@ export function createNodeHealth({ staleMs, clock, log }: NodeHealthOptions): No
         log.error({ err: error }, 'PostgreSQL cannot be reached; this is tried again every second');
       }
     },
-    noteWritable(isWritableNow) {
-      if (!isWritableNow && isWritable) log.warn({}, TAKES_NO_CHANGES);
-      if (isWritableNow && !isWritable) log.info({}, 'PostgreSQL takes changes again');
-      isWritable = isWritableNow;
+    noteWritable(isWritable, isTooOld) {
+      const now = isTooOld ? IS_TOO_OLD : isWritable ? null : TAKES_NO_CHANGES;
+      if (now !== null && now !== refusal) log.warn({}, now);
+      if (now === null && refusal !== null) log.info({}, 'PostgreSQL takes changes again');
+      refusal = now;
     },
     of: (isDraining) => async () => {
       const { canRead, ...database } = checkDatabase();

@@ -12,6 +12,7 @@ import { openVerifier } from '../openpgp/pool.ts';
 import { numbersOf } from '../postgres/changes.ts';
 import { createFewInTime, createPatience, createWhileAnswering, LONGEST_MS } from '../postgres/in-time.ts';
 import { otherKey } from '../postgres/log-store.ts';
+import { ownSchema } from '../postgres/migrate.ts';
 import { type OpenedPostgres, type OpenPostgresOptions, openPostgres } from '../postgres/open.ts';
 import { isLate } from '../postgres/signatures.ts';
 import { inTurnOfKeys } from '../postgres/turns.ts';
@@ -397,7 +398,7 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer, noteWritable }: 
         );
       });
     },
-    onWritable: noteWritable,
+    onWritable: (isWritable, oldest) => noteWritable(isWritable, ownSchema() < oldest),
     onJudge: () => judge.wake(),
     onLog: noteEvent,
     onReachable(isReachable, error) {

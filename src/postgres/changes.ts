@@ -17,6 +17,8 @@ interface DatabaseNow extends ChangeNumbers {
   readonly size: number;
   /** It takes changes: it is no standby. */
   readonly writable: boolean;
+  /** The oldest schema whose nodes may change anything. */
+  readonly oldest: number;
 }
 
 export async function numbersOf(query: Query): Promise<DatabaseNow> {
@@ -26,7 +28,9 @@ export async function numbersOf(query: Query): Promise<DatabaseNow> {
       (SELECT number FROM change WHERE topic = 'keys') AS keys,
       (SELECT number FROM change WHERE topic = 'tokens') AS tokens,
       (SELECT number FROM change WHERE topic = 'mirrors') AS mirrors,
-      (SELECT size FROM log_head WHERE id = 1) AS size`);
+      head.size, head.oldest_writer AS oldest
+    FROM (VALUES (1)) AS one (id)
+    LEFT JOIN log_head AS head ON head.id = one.id`);
   if (row === undefined) throw new Error('a query without FROM has given no row');
   return row;
 }

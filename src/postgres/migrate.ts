@@ -104,11 +104,14 @@ export function ownSchema(): number {
 
 let own: number | null = null;
 
-/** For a node that was paused while others were upgraded past what it can bear. @throws LookasideError STATE_UNUSABLE */
+/**
+ * For a node that was paused while others were upgraded past what it can bear. Behind a balancer, the next try reaches one of those.
+ * @throws LookasideError STORE_UNAVAILABLE
+ */
 export function refuseOlderWriter(oldest: number, schema: number): void {
   if (schema >= oldest) return;
   throw new LookasideError(
-    'STATE_UNUSABLE',
+    'STORE_UNAVAILABLE',
     `the database takes changes from lookaside with the schema ${oldest} or newer, and this one has ${schema}: it was upgraded while this node went on; stop it, and start the version that the other nodes have`,
   );
 }

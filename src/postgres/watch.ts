@@ -18,8 +18,8 @@ export interface WatchOptions {
   readonly onJudge: () => void;
   /** There are new audit events, or a new checkpoint. */
   readonly onLog: () => void;
-  /** Whether it takes changes; it may be a standby. */
-  readonly onWritable: (isWritable: boolean) => void;
+  /** Whether it takes changes; it may be a standby. `oldest`: of nodes with this schema and newer ones. */
+  readonly onWritable: (isWritable: boolean, oldest: number) => void;
   /** The database cannot be asked, or can be asked again. */
   readonly onReachable: (isReachable: boolean, error: unknown) => void;
 }
@@ -82,11 +82,11 @@ export class Watch {
     const { connections, onNumbers, onLog, onReachable } = this.#options;
     const askedAtMs = this.#options.monotonicMs();
     try {
-      const { size, writable, ...numbers } = await numbersOf(connections.query);
+      const { size, writable, oldest, ...numbers } = await numbersOf(connections.query);
       await onNumbers(numbers, askedAtMs);
       if (size !== this.#size) onLog();
       this.#size = size;
-      this.#options.onWritable(writable);
+      this.#options.onWritable(writable, oldest);
       onReachable(true, null);
     } catch (error) {
       onReachable(false, error);

@@ -248,7 +248,7 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     assert.equal(await change(older), 1);
     await query('UPDATE log_head SET oldest_writer = $1', [own + 1]);
     await assert.rejects(change(older), {
-      code: 'STATE_UNUSABLE',
+      code: 'STORE_UNAVAILABLE',
       message: /start the version that the other/,
     });
     assert.equal(await change(newer), 2);

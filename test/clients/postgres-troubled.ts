@@ -90,6 +90,28 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
     }
   });
 
+  it('go on reading where they are older than the tables bear, refuse uploads with 503, and say so', async () => {
+    const node = await openNode(url());
+    const folder = folderOf('team/older');
+    const uploads = node.uploads(token());
+    const readyFor = (what: string) => fetch(`http://127.0.0.1:${node.port}/readyz${what}`);
+    try {
+      assert.equal((await uploads.post(folder, sign('older', 'v1'))).status, 201);
+      assert.equal((await readyFor('?for=writes')).status, 200);
+      await postgres().query(url(), 'UPDATE log_head SET oldest_writer = 1000');
+      const refused = await uploads.post(folder, sign('older', 'v2'));
+      assert.deepEqual([refused.status, refused.code], [503, 'STORE_UNAVAILABLE']);
+      await eventually(async () => assert.equal((await readyFor('?for=writes')).status, 503));
+      const reads = await readyFor('');
+      assert.equal(reads.status, 200);
+      assert.match(await reads.text(), /start the version that the other nodes have/);
+      assert.equal((await uploads.get(`${folder}/signature-1`)).status, 200);
+    } finally {
+      await postgres().query(url(), 'UPDATE log_head SET oldest_writer = 0');
+      await node.close();
+    }
+  });
+
   it('answer in time where the database has no connection left, and go on by themselves', async () => {
     const node = await openNode(url());
     const uploads = node.uploads(token());
