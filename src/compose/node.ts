@@ -384,6 +384,9 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer, noteWritable }: 
       if (image === null) return;
       reader.forget(image);
     },
+    onAnswer() {
+      bells.answeredAtMs = systemClock.monotonicMs();
+    },
     async onNumbers({ keys, tokens, mirrors }, askedAtMs) {
       await refreshKeyring(keys);
       if (tokens !== tokensNumber) await stores.tokens.reload();

@@ -12,6 +12,8 @@ export interface WatchOptions {
   readonly monotonicMs: () => number;
   /** A set of this image has changed: as imageKey() has it. */
   readonly onImage: (key: string) => void;
+  /** The database has answered, whatever comes of the answer. */
+  readonly onAnswer: () => void;
   /** Called with the numbers and the time at which they were asked for, whether they have changed or not; awaited. */
   readonly onNumbers: (numbers: ChangeNumbers, askedAtMs: number) => Promise<void>;
   /** There are signatures to judge. */
@@ -79,10 +81,11 @@ export class Watch {
   }
 
   async #ask(): Promise<void> {
-    const { connections, onNumbers, onLog, onReachable } = this.#options;
+    const { connections, onAnswer, onNumbers, onLog, onReachable } = this.#options;
     const askedAtMs = this.#options.monotonicMs();
     try {
       const { size, writable, oldest, ...numbers } = await numbersOf(connections.query);
+      onAnswer();
       await onNumbers(numbers, askedAtMs);
       if (size !== this.#size) onLog();
       this.#size = size;
