@@ -31,7 +31,7 @@ import type {
 import { HELD_FOLDER, type Opened, openNow, whereOpen } from './opened.ts';
 import { filesOf, quickStampOf } from './quick-stamp.ts';
 import { ABSENT, isInside, unavailable } from './root.ts';
-import { isSettled } from './stamps.ts';
+import { isSettled, modifiedAtOf } from './stamps.ts';
 
 export interface QuickWalkOptions {
   readonly root: string;
@@ -285,7 +285,7 @@ class Walk {
       const { size: sizeBytes, mtimeMs } = stats;
       if (!stats.isFile() || sizeBytes > MAX_INDEXED_BYTES) return null;
       if (Math.abs(nowMs() - mtimeMs) < beingWrittenMs) return null;
-      const room = packer.room(sizeBytes, Math.trunc(mtimeMs));
+      const room = packer.room(sizeBytes, modifiedAtOf(mtimeMs).getTime());
       if (room === null) return null;
       const { bytes, sha256 } = room;
       if (readSync(descriptor, bytes, 0, sizeBytes, 0) !== sizeBytes) return null;

@@ -10,6 +10,7 @@ import { readAtMost } from './bounded-read.ts';
 import { below, type GivenRoot, isRefusal, openRegularFile, resolveGiven, unreadable } from './inside.ts';
 import { type FolderFindings, type FolderPlace, lookIntoFolder, nothingBut } from './staging-folder.ts';
 import { DEFAULT_WATCHING, type Watching, watchFolders } from './staging-watch.ts';
+import { modifiedAtOf } from './stamps.ts';
 
 /** `watching`: how changes are noticed, and in which intervals. */
 export function createStaging(watching: Watching = DEFAULT_WATCHING): Staging {
@@ -200,7 +201,7 @@ async function readStaged(
         : await readAtMost(opened.descriptor, opened.stats.size, MAX_SIGNATURE_BYTES);
     if (bytes === null) return { source, ...TOO_LARGE };
     // read after the content, so that a file that is written meanwhile shows its newest time
-    return { bytes, modifiedAt: fstatSync(opened.descriptor).mtime };
+    return { bytes, modifiedAt: modifiedAtOf(fstatSync(opened.descriptor).mtimeMs) };
   } catch (error) {
     return { source, ...unreadable(error) };
   } finally {

@@ -20,6 +20,14 @@ export function isSettled(changedAtMs: number, nowMs: number): boolean {
   return Math.abs(nowMs - changedAtMs) > tickMs;
 }
 
+const EARLIEST_MS = Date.parse('0001-01-01T00:00:00Z');
+const LATEST_MS = Date.parse('9999-12-31T23:59:59Z');
+
+/** Within the years 1 to 9999: Btrfs, ZFS and tmpfs keep any time that somebody has set, and Date has none so far away. */
+export function modifiedAtOf(mtimeMs: number | bigint): Date {
+  return new Date(Math.min(Math.max(Number(mtimeMs), EARLIEST_MS), LATEST_MS));
+}
+
 // statfs(2): ext, XFS, Btrfs, tmpfs, ZFS, F2FS. Others, such as NFS, autofs and FUSE, keep a folder's times in other ways, and of
 // overlayfs the layers below may be changed unseen.
 const STAMPED: ReadonlySet<number> = new Set([

@@ -9,6 +9,7 @@ import { forEachConcurrently } from '../domain/concurrency.ts';
 import { type ErrorCode, LookasideError, systemCode } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { ABSENT } from './root.ts';
+import { modifiedAtOf } from './stamps.ts';
 
 export interface TreeCopy {
   /** Null when no regular file is there that a client could read. */
@@ -78,7 +79,7 @@ async function readStored(path: string): Promise<StoredFile | null> {
         async (file) => {
           const stats = await fstat(file);
           if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return null;
-          return { bytes: await readFile(file), modifiedAt: stats.mtime };
+          return { bytes: await readFile(file), modifiedAt: modifiedAtOf(stats.mtimeMs) };
         },
       );
     } catch (error) {

@@ -23,7 +23,7 @@ import { makeFolderDurably } from './durable.ts';
 import { createLocalLooks } from './local-looks.ts';
 import { type Entry, entryIn, HELD, isInPlace, type Opened, openAt, type Placed } from './opened.ts';
 import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
-import { isSettled, isStamped, stampOf } from './stamps.ts';
+import { isSettled, isStamped, modifiedAtOf, stampOf } from './stamps.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -248,7 +248,7 @@ function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): Fil
   function toSignatureFile(number: number, content: Content): SignatureFile {
     const { stats, bytes, lookedAtMs } = content;
     const sizeBytes = Number(stats.size);
-    const modifiedAt = new Date(Number(stats.mtimeMs));
+    const modifiedAt = modifiedAtOf(stats.mtimeMs);
     if (bytes === null)
       return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
     const isFresh = Math.abs(lookedAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
@@ -369,7 +369,7 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault): Signature
   return {
     number,
     sizeBytes: Number(stats.size),
-    modifiedAt: new Date(Number(stats.mtimeMs)),
+    modifiedAt: modifiedAtOf(stats.mtimeMs),
     sha256: null,
     bytes: null,
     fault,
