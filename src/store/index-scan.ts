@@ -188,7 +188,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     taken: QuickStamp | null = null,
   ): Promise<void> {
     troubled.delete(imageFolder(image));
-    const state = await looked().catch((error: unknown) => goOn(error, imageFolder(image)));
+    const state = await sure(image, looked).catch((error: unknown) => goOn(error, imageFolder(image)));
     if (state === null) return;
     options.report(image, state.problems);
     counts.images += state.signatures.length > 0 ? 1 : 0;
@@ -199,6 +199,13 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     if (stamp !== undefined || !sameSignatures(state.recorded, state.signatures))
       await batch.add(image, state, stamp);
     options.tend(image, state);
+  }
+
+  /** A change between two steps looks like a problem: it ends first. */
+  async function sure(image: ImageId, looked: () => Promise<Look>): Promise<Look> {
+    const seen = await looked();
+    if (seen.problems.length === 0 || changes.mayRecord(image, seen.version)) return seen;
+    return changes.inTurn(image, () => look(image));
   }
 
   /** Undefined: what is kept may stay. What is known of a problem is forgotten at the next start, and its stamps may be as they were. */

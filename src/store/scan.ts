@@ -48,6 +48,8 @@ interface ImageProblems {
   readonly seen: readonly Problem[];
   /** How many. */
   readonly signatures: number;
+  /** For ImageChanges.mayRecord. */
+  readonly version: number;
 }
 
 const IMAGES_AT_ONCE = 8;
@@ -106,13 +108,16 @@ export function createScanner(options: ScannerOptions): Scanner {
     }
   }
 
-  /** Looks twice at an image with a problem, and reports what it finds both times: the first may be an upload between two steps. */
+  /** Reports what it finds. A change between two steps looks like a problem, and longer than two looks take: it ends first. */
   async function lookForProblems(image: ImageId): Promise<ImageProblems> {
     const both = await lookTwice(image);
-    options.report(image, both.seen);
-    return both;
+    const isSure = both.problems.length === 0 || options.changes.mayRecord(image, both.version);
+    const sure = isSure ? both : await options.changes.inTurn(image, () => lookTwice(image));
+    options.report(image, sure.seen);
+    return sure;
   }
 
+  /** Looks twice at an image with a problem, for what it finds both times: the first may be an upload between two steps. */
   async function lookTwice(image: ImageId): Promise<ImageProblems> {
     const first = await problemsOf(image, options.uploads);
     if (first.problems.length === 0) return first;
@@ -133,7 +138,9 @@ export function createScanner(options: ScannerOptions): Scanner {
   }
 
   async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
-    const { recorded, signatures, problems } = await createLooker({ ...options, uploads }).look(image);
+    const { recorded, signatures, problems, version } = await createLooker({ ...options, uploads }).look(
+      image,
+    );
     const isUnknown =
       options.kind === 'owned' && recorded.length === 0 && (await index.isComplete(image.site));
     const uploaded = new Set(isUnknown ? (await uploads.ofImage(image)).map(({ sha256 }) => sha256) : []);
@@ -144,7 +151,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     const all = [...problems, ...extra].map((problem) => {
       return { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
     });
-    return { problems: all, seen: problems, signatures: signatures.length };
+    return { problems: all, seen: problems, signatures: signatures.length, version };
   }
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {

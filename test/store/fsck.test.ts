@@ -4,7 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { folderOf, layImage, signatureBytes } from './lay.ts';
-import { kindsOf, type OpenedStore, openStore, SITE } from './open-store.ts';
+import { eventOf, imageIn, kindsOf, type OpenedStore, openStore, SITE } from './open-store.ts';
 
 const FOLDER = folderOf('team/app');
 
@@ -51,4 +51,58 @@ test('what fsck alone calls a problem is left to the scan, which takes it in', a
   await layImage(opened.root, 'team/app', signatureBytes('one'));
   assert.equal(await fsck(opened), 1);
   assert.deepEqual(kindsOf(opened, FOLDER), []);
+});
+
+test('a withdrawal that fsck or a scan comes upon is reported as damage by neither', async (t) => {
+  for (const walk of ['fsck', 'scan'] as const) {
+    let onLook = () => {};
+    let beforeRemoval = async () => {};
+    const opened = await openStore({
+      kind: 'owned',
+      between: (ports) => ({
+        ...ports,
+        tree: {
+          ...ports.tree,
+          async readImage(folder, numbers) {
+            const read = await ports.tree.readImage(folder, numbers);
+            onLook();
+            return read;
+          },
+        },
+        writer: {
+          ...ports.writer,
+          async remove(folder, number) {
+            await beforeRemoval();
+            return ports.writer.remove(folder, number);
+          },
+        },
+      }),
+    });
+    t.after(() => opened[Symbol.asyncDispose]());
+    await layImage(opened.root, 'team/app', signatureBytes('one'), signatureBytes('two'));
+    await opened.scanner.scan(SITE);
+    const image = imageIn(FOLDER);
+    let walking: Promise<unknown> | null = null;
+    beforeRemoval = () =>
+      new Promise((resolve) => {
+        let looks = 0;
+        onLook = () => {
+          looks += 1;
+          if (looks === (walk === 'fsck' ? 2 : 1)) setImmediate(resolve);
+        };
+        walking = walk === 'fsck' ? fsck(opened) : opened.scanner.scan(SITE);
+      });
+    await opened.appender.withdraw({
+      image,
+      number: 2,
+      by: 'administrator',
+      reason: 'a test',
+      until: null,
+      event: (sha256) => eventOf(image, sha256, 'withdraw'),
+    });
+    assert.ok(walking !== null);
+    const found: unknown = await walking;
+    assert.deepEqual(found, walk === 'fsck' ? 0 : { images: 1, signatures: 1, problems: 0 });
+    assert.deepEqual(kindsOf(opened, FOLDER), [], walk);
+  }
 });
