@@ -103,6 +103,7 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
     // what is acknowledged here is seen on every connection from then on
     if (!isRead(req)) await services.untilSeen();
     try {
+      if (reply !== null && services.isDraining()) endConnection(res, reply);
       if (reply === null) res.destroy();
       else await writeReply(req, res, isRead(req) ? reply : seenByPiece(reply, services));
     } catch (error) {
@@ -111,6 +112,14 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
       res.destroy();
     }
   };
+}
+
+/**
+ * For a request that came before the stop: the connection would hold the stop up for as long as it is kept. Not for a stream: some clients
+ * take one that is cut short for whole if its connection was to end.
+ */
+function endConnection(res: Response, { body }: Reply): void {
+  if (body === null || isWhole(body)) res.setHeader('Connection', 'close');
 }
 
 /** A stream is waited for piece by piece; one whose first piece does not come has not begun, so that its client is told why. */

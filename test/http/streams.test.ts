@@ -271,3 +271,21 @@ describe('a streamed answer', () => {
     assert.deepEqual(lines, ['answers were cut short']);
   });
 });
+
+test('an answer that was being made when the server began to stop ends its connection', async () => {
+  let isDraining = false;
+  const server = await serveOver({
+    isDraining: () => isDraining,
+    auditLog: {
+      identity: { origin: 'log.example', vkey: 'none' },
+      async checkpoint() {
+        isDraining = true;
+        return null;
+      },
+      tile: async () => null,
+    },
+  });
+  open.push(server);
+  const { status, headers } = await fetch(`${server.url}/log/checkpoint`);
+  assert.deepEqual([status, headers.get('connection')], [404, 'close']);
+});
