@@ -18,7 +18,7 @@ import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { Judge } from '../service/judge.ts';
 import { createMirror, type Mirror } from '../service/mirror.ts';
-import { createBringer } from '../service/mirror-bring.ts';
+import { type Bringer, createBringer } from '../service/mirror-bring.ts';
 import { createMirrorRoom, type MirrorRoomOptions } from '../service/mirror-room.ts';
 import { createWalker, type Walker } from '../service/walk.ts';
 
@@ -28,6 +28,7 @@ const WALK_MS = 4800;
 export interface Filling {
   readonly mirror: Mirror;
   readonly walker: Walker;
+  readonly bringer: Pick<Bringer, 'takeOver' | 'left'>;
 }
 
 export interface FillingOptions {
@@ -112,7 +113,7 @@ export async function openFilling(
     wait: later,
     log,
   });
-  return { mirror, walker };
+  return { mirror, walker, bringer };
 }
 
 async function openUpstreams(

@@ -65,6 +65,8 @@ export function createOpenSites(shared: SharedParts): OpenSites {
     const opened = await openSite(site, shared);
     // two that fill one tree would not know of each other
     await before?.filling?.mirror.stop();
+    // readers were given sets that the disk does not take: they go on to get them
+    if (before?.filling) opened.filling?.bringer.takeOver(before.filling.bringer);
     putIn(opened);
     if (before !== undefined) await end(before);
     if (!isStarted) return;

@@ -1,8 +1,9 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
+import { LRUCache } from 'lru-cache';
 import { createBatches, createPlaces, type Place } from '../domain/concurrency.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
 import type {
   BatchPublisher,
@@ -22,7 +23,7 @@ import { whyUnreadable } from '../domain/readable.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import { type WalkFault, walkFault } from '../domain/walk.ts';
 import { judgedInPlace } from './judge.ts';
-import { createHeldSets } from './mirror-held.ts';
+import { createHeldSets, type HeldSets } from './mirror-held.ts';
 import type { Walker } from './walk.ts';
 
 export interface BringerOptions {
@@ -86,6 +87,11 @@ export interface Bringer {
    */
   held(image: ImageId): Promise<SignatureSet | undefined>;
   heldBlob(image: ImageId, sha256: string): Uint8Array | null;
+  /** The mirror is opened anew with other settings: what the bringer before could neither store nor note is that of this one now. */
+  takeOver(before: Pick<Bringer, 'left'>): void;
+  readonly left: { readonly heldSets: Pick<HeldSets, 'all'>; readonly failures: () => Iterable<FailedWalk> };
+  /** Notes the walks that have failed while nothing could be noted. Never throws. */
+  noteFailures(): Promise<void>;
 }
 
 interface Judged {
@@ -123,6 +129,8 @@ const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 /** What was walked and waits to be judged or to be stored. */
 const WALKED = { items: 500, bytes: 64 * 1024 * 1024 };
+/** Of a larger mirror on a full disk, those that have failed first are forgotten. */
+const MAX_UNWRITTEN = 100_000;
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
 
@@ -131,9 +139,8 @@ export function createBringer(options: BringerOptions): Bringer {
   const heldSets = createHeldSets(options);
   const judgeAll = createSetJudge(options);
   const noteChecked = createNoter(options, (rows: readonly CheckedSet[]) => mirrors.checked(rows));
-  const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
-    mirrors.failed(walks, clock.now()),
-  );
+  const failures = createFailureNotes(options);
+  const noteFailed = createNoter(options, failures.write);
   const places = createPlaces(WALKED);
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
@@ -256,6 +263,18 @@ export function createBringer(options: BringerOptions): Bringer {
     bring,
     held: heldSets.read,
     heldBlob: heldSets.blob,
+    takeOver({ left }) {
+      heldSets.takeOver(left.heldSets);
+      failures.keep(left.failures());
+    },
+    left: { heldSets, failures: failures.all },
+    async noteFailures() {
+      try {
+        await failures.write([]);
+      } catch (error) {
+        tellUnnoted(options, error, failures.size);
+      }
+    },
   };
 }
 
@@ -291,14 +310,45 @@ function createNoter<T>(
     try {
       await write(batch);
     } catch (error) {
-      if (!isLookasideError(error)) throw error;
-      const fields = { err: error, images: batch.length };
-      // what was found is true without it: at worst the upstream is asked again sooner
-      log.warn(fields, 'what walks have found cannot be noted');
+      tellUnnoted({ log }, error, batch.length);
     }
     return batch.map(() => null);
   });
   return async (entry) => void (await (await notes.add(entry, ROW_BYTES)).done);
+}
+
+/** What was found is true without it: at worst the upstream is asked again sooner. */
+function tellUnnoted({ log }: Pick<BringerOptions, 'log'>, error: unknown, images: number): void {
+  if (!isLookasideError(error)) throw error;
+  log.warn({ err: error, images }, 'what walks have found cannot be noted');
+}
+
+/** Walks that have failed: until that is noted, a sync would pass over their images as young. So what cannot be written is kept. */
+function createFailureNotes({ mirrors, clock }: Pick<BringerOptions, 'mirrors' | 'clock'>) {
+  const unwritten = new LRUCache<string, FailedWalk>({ max: MAX_UNWRITTEN });
+  function keep(walks: Iterable<FailedWalk>): void {
+    for (const walk of walks) unwritten.set(imageKey(walk.image), walk);
+  }
+  return {
+    get size() {
+      return unwritten.size;
+    },
+    all: () => unwritten.values(),
+    keep,
+    async write(walks: readonly FailedWalk[]): Promise<void> {
+      keep(walks);
+      const all = [...unwritten.entries()];
+      for (let from = 0; from < all.length; from += ROWS.items) {
+        const some = all.slice(from, from + ROWS.items);
+        await mirrors.failed(
+          some.map(([, walk]) => walk),
+          clock.now(),
+        );
+        // those that have failed again meanwhile stay
+        for (const [key, walk] of some) if (unwritten.peek(key) === walk) unwritten.delete(key);
+      }
+    },
+  };
 }
 
 /** Judges what a walk has brought: what is kept, and what no client could use. */

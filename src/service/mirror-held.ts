@@ -45,6 +45,9 @@ export interface HeldSets {
   blob(image: ImageId, sha256: string): Uint8Array | null;
   /** It is stored now. */
   release(image: ImageId): void;
+  /** Holds what the other one holds, under the same numbers. */
+  takeOver(before: Pick<HeldSets, 'all'>): void;
+  readonly all: ReadonlyMap<string, Held>;
 }
 
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
@@ -107,6 +110,13 @@ export function createHeldSets({
     blobs: (image) => [...(heldSets.get(imageKey(image))?.blobs.values() ?? [])],
     blob: (image, sha256) => heldSets.get(imageKey(image))?.blobs.get(sha256) ?? null,
     release,
+    takeOver({ all }) {
+      for (const [key, held] of all) {
+        heldSets.set(key, held);
+        heldBytes += held.sizeBytes;
+      }
+    },
+    all: heldSets,
   };
 }
 

@@ -15,7 +15,7 @@ export interface MirrorOptions {
   readonly settings: Pick<MirrorSettings, 'onDemand' | 'onUpstreamFailure' | 'maxAgeMs'>;
   /** What is stored. */
   readonly store: SignatureStore;
-  readonly bringer: Bringer;
+  readonly bringer: Omit<Bringer, 'takeOver' | 'left'>;
   readonly mirrors: Pick<MirrorStore, 'setOf'>;
   readonly room: MirrorRoom;
   /** Others fill it too, and what is due here may have been asked for by them; left out: nobody else does. */
@@ -39,6 +39,8 @@ export interface Mirror {
    * and stored. Never throws.
    */
   bring(image: ImageId, onWalked?: () => void): Promise<Brought>;
+  /** Notes what could not be noted before, so that no sync passes over it. Never throws. */
+  readonly noteFailures: Bringer['noteFailures'];
   readonly walks: { readonly set: number; readonly empty: number };
   readonly faults: ReadonlyMap<WalkFaultKind, number>;
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
@@ -213,6 +215,7 @@ export function createMirror(options: MirrorOptions): Mirror {
         return walkFault('connection', error.message);
       }
     },
+    noteFailures: bringer.noteFailures,
     walks,
     faults: faults.counts,
     get lastFault() {
@@ -226,6 +229,7 @@ export function createMirror(options: MirrorOptions): Mirror {
       isStopped = true;
       await options.room.stop();
       await flights.ended();
+      await bringer.noteFailures();
     },
   };
 }

@@ -210,6 +210,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       // first: who asks for a channel must be told of what did not come
       if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
+      if (youngest !== null) await open.mirror.noteFailures();
       const syncing = {
         ...options,
         mirror: open.mirror,

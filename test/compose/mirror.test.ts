@@ -516,6 +516,27 @@ describe('a mirror', () => {
     assert.equal(served[2], texts([c])[0]);
   });
 
+  test('a set that cannot be stored keeps its numbers when its mirror is edited', async () => {
+    const folder = folderOf('full/edited');
+    const [a, b, c] = ['a', 'b', 'c'].map((tag) => signed('full/edited', tag)) as [Buffer, Buffer, Buffer];
+    const sync = () => mirrors().sync('rh', { images: [nameOf('full/edited')], maxAgeMs: null });
+    lay(folder, [a]);
+    await sync();
+    disk.reserve = Number.MAX_SAFE_INTEGER;
+    lay(folder, [a, b, c]);
+    await sync();
+    lay(folder, [c, b, a]);
+    await mirrors().edit('rh', { maxAgeMs: 7_200_000 });
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    // an edit that fails ends so too: the mirror is opened as it was
+    await mirrors().edit('rh', { maxAgeMs: 3_600_000 });
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    disk.reserve = 0;
+    await sync();
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    assert.deepEqual(await readFile(path.join(config.data, 'mirrors', 'rh', folder, 'signature-3')), c);
+  });
+
   test('mirrors and what they have are there after a restart', async () => {
     await scene.close();
     scene = await open(config, log);

@@ -184,6 +184,31 @@ test('that walks for a stored set fail is noted with the time of their beginning
   assert.equal(failed.length, 2);
 });
 
+test('a failed walk that cannot be noted is noted later, once', async () => {
+  let isFull = true;
+  const failed: string[][] = [];
+  const mirrors: BringerOptions['mirrors'] = {
+    setOf: async () => CHECKED,
+    checked: async () => assert.fail('nothing was found'),
+    async failed(walks) {
+      if (isFull) throw new LookasideError('DISK_FULL', 'the disk is full');
+      failed.push(walks.map(({ image }) => imageFolder(image)).sort());
+    },
+  };
+  const walker = { walk: async () => walkFault('status', 'answered 500') };
+  const bringer = createBringer({ ...unused, walker, mirrors });
+  await bringer.bring(IMAGE, 'sync', (walk) => walk());
+  await bringer.bring(imageOf('team/other'), 'sync', (walk) => walk());
+  await bringer.noteFailures();
+  // as when the mirror is edited
+  const next = createBringer({ ...unused, mirrors });
+  next.takeOver(bringer);
+  isFull = false;
+  await next.noteFailures();
+  await next.noteFailures();
+  assert.deepEqual(failed, [[CHECKED.image, imageFolder(imageOf('team/other'))]]);
+});
+
 test('a sync waits for its turn while the queue of the verifier is full, and not for one that fails otherwise', async () => {
   const bytes = signatureBytes(folderOf('team/app'), 700);
   const examinations = async (purpose: 'read' | 'sync', detail: { readonly waiting?: number }) => {

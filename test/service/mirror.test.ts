@@ -68,6 +68,7 @@ function open(
       },
       held: async () => undefined,
       heldBlob: () => null,
+      noteFailures: async () => undefined,
     },
     mirrors: { setOf },
     isShared,

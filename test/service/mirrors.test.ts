@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageName } from '../../src/domain/image.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
+import type { FailedWalk } from '../../src/domain/ports.ts';
 import { type Release, releasesAtOnce } from '../../src/domain/release-graph.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import type { Mirror } from '../../src/service/mirror.ts';
@@ -31,7 +32,12 @@ function open(
   };
   const has = async () => hasSet;
   const haveSome: Mirror['haveSome'] = async (images) => images.map(() => areKnown);
-  const mirror = { bring, has, haveSome } as Partial<Mirror> as Mirror; // a sync asks for no more
+  let owed: readonly FailedWalk[] = [];
+  const noteFailures = async () => {
+    if (owed.length > 0) await store.failed(owed, clock.now());
+    owed = [];
+  };
+  const mirror = { bring, has, haveSome, noteFailures } as Partial<Mirror> as Mirror; // a sync asks for no more
   const mirrors = createMirrors({
     store,
     open: () => (names.has(SITE) ? [{ stored, mirror, restingMs: () => 0, counts: async () => null }] : []),
@@ -44,7 +50,10 @@ function open(
     clock,
     wait: async (ms) => clock.pass(ms),
   });
-  return { mirrors, store, clock, names, name: SITE };
+  const owe = (walks: readonly FailedWalk[]) => {
+    owed = walks;
+  };
+  return { mirrors, store, clock, names, name: SITE, owe };
 }
 
 test('a sync that tells of too many channels is refused, and nothing of it is stored', async () => {
@@ -137,6 +146,24 @@ test('a sync asks again for what was checked lately and has failed since', async
   assert.equal(walks, 0);
   await store.failed([{ image, begunAt: clock.now() }], clock.now());
   await sync();
+  assert.equal(walks, 1);
+});
+
+test('a sync asks again for what has failed while nothing could be noted', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageOf('team/app');
+  let walks = 0;
+  const { mirrors, store, clock, owe } = open(opened, async () => {
+    walks += 1;
+    return walkFault('status', 'answered 500');
+  });
+  const checkedAt = clock.now();
+  const noted = { upstream: 'https://one.example/s', gone: [], leftOut: [], sizeBytes: null };
+  const row = { site: image.site, image: imageFolder(image), checkedAt, syncedAt: checkedAt };
+  await store.checked([{ ...row, ...noted }]);
+  clock.pass(2000);
+  owe([{ image, begunAt: clock.now() }]);
+  await mirrors.sync(image.site, { images: [imageName(image)], maxAgeMs: 3_600_000 }, ACTOR);
   assert.equal(walks, 1);
 });
 
