@@ -155,9 +155,9 @@ async function keepOut(
   const query = await takePatient(connections, taken);
   // sessions of a node that has just been stopped end a moment later
   await query(`SET lock_timeout = ${STOPPING_MS}`);
-  await query(`SELECT pg_advisory_lock(${LEADER_LOCK})`).catch((error: unknown) => {
+  await query(`SELECT pg_advisory_lock(${LEADER_LOCK})`).catch(async (error: unknown) => {
     if (!isLockTimeout(error)) throw error;
-    throw isInUse('', error);
+    throw isInUse(await othersOf(query), error);
   });
   // what starts from now on sees it, and what has started before is seen
   bar.isOurs = await beginMoveBack(query, place, new Date());
@@ -171,20 +171,27 @@ async function keepOut(
 async function refuseOthers(query: Query): Promise<void> {
   const startMs = performance.now();
   for (;;) {
-    const others = await query<{ place: string }>(`
-      SELECT DISTINCT coalesce(host(client_addr), 'its own machine') AS place
-      FROM pg_stat_activity
-      WHERE datname = current_database() AND application_name = current_setting('application_name')
-        AND pid <> pg_backend_pid()
-      ORDER BY 1`);
+    const others = await othersOf(query);
     if (others.length === 0) return;
-    if (performance.now() - startMs > STOPPING_MS)
-      throw isInUse(` from ${others.map(({ place }) => place).join(', ')}`);
+    if (performance.now() - startMs > STOPPING_MS) throw isInUse(others);
     await wait(100);
   }
 }
 
-function isInUse(from: string, cause?: unknown): LookasideError {
+/** The machines whose nodes and commands are connected to the database, beside this session. */
+async function othersOf(query: Query): Promise<readonly string[]> {
+  const others = await query<{ place: string }>(`
+    SELECT DISTINCT coalesce(host(client_addr), 'its own machine') AS place
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = current_setting('application_name')
+      AND pid <> pg_backend_pid()
+    ORDER BY 1`);
+  return others.map(({ place }) => place);
+}
+
+/** `places` may be empty: the session that was in the way may have ended meanwhile. */
+function isInUse(places: readonly string[], cause?: unknown): LookasideError {
+  const from = places.length === 0 ? '' : ` from ${places.join(', ')}`;
   return new LookasideError(
     'ALREADY_RUNNING',
     `a node or a command of lookaside uses this database${from}, and what it takes meanwhile would be missing in the directory; stop all nodes, and give the same command again`,

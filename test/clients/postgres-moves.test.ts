@@ -103,7 +103,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
         message: /only an empty folder is filled/,
       });
     const node = await openNode(url, { LOOKASIDE_LOG_KEY: pem });
-    await assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING' });
+    await assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING', message: /from its own machine,/ });
     // the node leads no more, but goes on
     const refused = assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING', message: /its own machine/ });
     await eventually(async () => {
