@@ -226,9 +226,23 @@ async function asked(ask: AskWeb, url: string, headers: Readonly<Record<string, 
     if (answer.kind !== 'answer' && isLast)
       throw new LookasideError(
         'SERVER_UNREACHABLE',
-        `${withoutSecrets(url)} cannot be read: ${answer.why}; try again`,
+        `${withoutSecrets(url)} cannot be read: ${answer.why}; ${todoFor(answer.why)}`,
       );
   }
+}
+
+const UNTRUSTED = /SELF_SIGNED_CERT|^UNABLE_TO_(GET_ISSUER|VERIFY)|^CERT_UNTRUSTED$/;
+
+/** What people can do, by the codes of Node.js and OpenSSL. */
+function todoFor(why: string): string {
+  if (why === 'ERR_SSL_WRONG_VERSION_NUMBER' || why === 'EPROTO')
+    return 'what answers there speaks no TLS; where plain HTTP is meant, write http:// in front of the host';
+  if (why === 'ECONNREFUSED') return 'nothing listens there; start it, or correct the host and the port';
+  if (why === 'ENOTFOUND') return 'there is no such host; correct its name';
+  if (why === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'its certificate is for other names; use one of those';
+  if (UNTRUSTED.test(why))
+    return "its certificate is by an authority that is not trusted here; give that authority's certificate with --ca FILE or LOOKASIDE_CA";
+  return 'try again';
 }
 
 function refused(url: string, status: number): LookasideError {

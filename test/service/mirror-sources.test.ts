@@ -118,3 +118,26 @@ test('a graph must be one', async () => {
   await assert.rejects(fetchGraph(options, 'https://g.example/h'), /no update graph/);
   await assert.rejects(fetchGraph(options, 'ftp://g.example'), /no address/);
 });
+
+test('a registry that cannot be reached is named with what to do', async () => {
+  const remedies: readonly (readonly [why: string, remedy: RegExp])[] = [
+    [
+      'ERR_SSL_WRONG_VERSION_NUMBER',
+      /; what answers there speaks no TLS; .* write http:\/\/ in front of the host$/,
+    ],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', /is not trusted here; .* with --ca FILE or LOOKASIDE_CA$/],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', /is not trusted here; .* with --ca FILE or LOOKASIDE_CA$/],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', /its certificate is for other names/],
+    ['ECONNREFUSED', /nothing listens there/],
+    ['ENOTFOUND', /there is no such host/],
+    ['it took too long', /; try again$/],
+  ];
+  for (const [why, remedy] of remedies) {
+    const ask: AskWeb = async () => ({ kind: 'failed', why });
+    const options = { ...asking({}).options, ask };
+    await assert.rejects(registryImages(options, 'r.example/team/app'), {
+      code: 'SERVER_UNREACHABLE',
+      message: remedy,
+    });
+  }
+});
