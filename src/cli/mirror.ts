@@ -137,15 +137,16 @@ export function proposalText(
   if (lookasides.length > 0) {
     const known = config.remote.url ?? config.publicUrl;
     const base = (known ?? UNKNOWN_URL).replace(/\/+$/, '');
-    lines.push('', 'Lines for the clients, in /etc/containers/registries.d/mirrors.yaml:', '', 'docker:');
+    if (lines.length > 0) lines.push('');
+    lines.push('Lines for the clients, in /etc/containers/registries.d/mirrors.yaml:', '', 'docker:');
     for (const { registry, path } of lookasides) {
       lines.push(`  ${registry}:`, `    lookaside: ${base}${path}`, `    sigstore: ${base}${path}`);
     }
     if (known === null) lines.push('', REPLACE_UNKNOWN_URL);
   }
   if (unknown.length > 0) {
+    if (lines.length > 0) lines.push('');
     lines.push(
-      '',
       `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with: lookaside mirror add NAME --upstream URL --prefix /PATH${where}`,
     );
   }

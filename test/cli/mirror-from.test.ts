@@ -19,3 +19,12 @@ test('the commands that are proposed go to the server or data directory that the
   const remote = whereOf({ server: 'https://s.example', tokenFile: 't', ca: 'ca.pem' });
   assert.equal(remote, ' --server https://s.example --token-file t --ca ca.pem');
 });
+
+test('a proposal without a mirror begins with what is unknown', () => {
+  const proposal = proposeMirrors([{ source: 'quay.io/other', mirrors: ['m.example:5000/other'] }]);
+  const config = { publicUrl: null, remote: { url: null } } as Parameters<typeof proposalText>[1];
+  assert.match(
+    proposalText(proposal, config, { apply: false, where: '' }),
+    /^No signature site is known for: quay\.io\/other\. /,
+  );
+});
