@@ -1,7 +1,7 @@
 // Builds what lookaside client-config uses: keys of a server or of files, the files of this machine, and how they are changed.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { type Config, socketPathOf } from '../config.ts';
+import type { Config } from '../config.ts';
 import { CRIO_POLICIES, type NamespacePolicy, planNamespaces } from '../domain/client-config/crio.ts';
 import { yamlEditor } from '../domain/client-config/edit-yaml.ts';
 import type { HandedKind, KindOptions } from '../domain/client-config/kind.ts';
@@ -33,7 +33,7 @@ import {
 import { armorPublicKey } from '../openpgp/armor.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { askKeys, type KeyQuestion } from '../upstream/client-config.ts';
-import { askingBy, type ConnectServerOptions, remoteOf } from './client.ts';
+import { askingBy, type ConnectServerOptions, localServerOf, remoteOf } from './client.ts';
 import { systemClock } from './clock.ts';
 
 /** Whose files: those of the system below a root, or those of one user. */
@@ -70,7 +70,7 @@ export async function findKeys(config: Config, wanted: KeysWanted): Promise<Foun
 
 async function keysOfServer(verifier: Verifier, config: Config, wanted: KeysWanted): Promise<FoundKeys> {
   const { registries, choice } = wanted;
-  const at = remoteOf(config) ?? { socketPath: socketPathOf(config) };
+  const at = remoteOf(config) ?? localServerOf(config);
   const questions = registries.map((registry) => ({ registry, ...choice }));
   const offered = await askKeys({ at, ...askingBy(wanted) }, questions);
   const scopes: TrustedScope[] = [];

@@ -38,7 +38,7 @@ export function connectServer(
   config: Config,
   options: ConnectServerOptions,
 ): SignatureServer & KeyNames & ServedSignatures & ImageNotes & WithdrawnList {
-  const at = remoteOf(config, options.tokens) ?? { socketPath: socketPathOf(config) };
+  const at = remoteOf(config, options.tokens) ?? localServerOf(config);
   return connectWhenAsked({ at, ...askingBy(options) });
 }
 
@@ -46,7 +46,7 @@ export function connectServer(
 export async function connectLogOf(config: Config, options: ConnectServerOptions): Promise<RemoteLog> {
   const { connectLog } = await import('../upstream/log-store.ts');
   const remote = sending(readRemote(config), options.tokens);
-  return connectLog({ at: remote ?? { socketPath: socketPathOf(config) }, ...askingBy(options) });
+  return connectLog({ at: remote ?? localServerOf(config), ...askingBy(options) });
 }
 
 /** How a server is asked, and what is reported meanwhile. */
@@ -67,6 +67,14 @@ export function remoteOf(config: Config, tokens?: TokenSource): RemoteWithTokens
   const remote = sending(readRemote(config), tokens);
   if (remote !== null) warnOfPlainHttp(remote);
   return remote;
+}
+
+/** @throws LookasideError CONFIG_INVALID where nodes share a database, because they are known by their URLs alone */
+export function localServerOf(config: Config): { readonly socketPath: string } {
+  if (config.database === null) return { socketPath: socketPathOf(config) };
+  const message =
+    'this command asks a server, and LOOKASIDE_DATABASE names a database; give the URL of a node with --server or LOOKASIDE_URL';
+  throw new LookasideError('CONFIG_INVALID', message);
 }
 
 interface RemoteWithTokens extends Remote {

@@ -102,7 +102,7 @@ export function failureWithin(thrown: unknown, { name }: Connection): LookasideE
 function nothingHere(thrown: unknown, socketPath: string): Failure {
   const code = codeOf(thrown);
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    const message = `no server is named, and there is none at ${socketPath}: give --server URL or set LOOKASIDE_URL, or run this on the server's machine with --data`;
+    const message = `no server is named, and there is none at ${socketPath}: give --server URL or set LOOKASIDE_URL; on the server's machine, name its data directory with --data, and start the server if it does not run`;
     return lasting(new LookasideError('CONFIG_INVALID', message, { cause: thrown }));
   }
   const todo: Record<string, string> = {

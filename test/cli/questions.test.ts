@@ -240,6 +240,24 @@ describe('list and show', () => {
     await mkdir(empty);
     const { status, stderr } = await runLookaside(['list', '--data', empty]);
     assert.equal(status, 2);
-    assert.match(stderr, /^lookaside: no server is named, .* give --server URL or set LOOKASIDE_URL/);
+    assert.match(
+      stderr,
+      /^lookaside: no server is named, .* give --server URL or set LOOKASIDE_URL; .* start the server/,
+    );
+  });
+
+  test('where nodes share a database, a command that asks a server wants the URL of one', async () => {
+    const settings = {
+      LOOKASIDE_DATABASE: 'postgres://127.0.0.1:1/none',
+      LOOKASIDE_PUBLIC_URL: 'https://s.example',
+    };
+    for (const command of [
+      ['push', temp.path],
+      ['client-config', '--registry', 'r.example', '--all-keys'],
+    ]) {
+      const { status, stderr } = await runLookaside(command, settings);
+      assert.equal(status, 2);
+      assert.match(stderr, /^lookaside: this command asks a server, .* URL of a node with --server/);
+    }
   });
 });
