@@ -55,6 +55,6 @@ function isPlain(scope: string): boolean {
 function noteOf(mirrors: readonly string[]): Note {
   return {
     code: 'MIRROR_PATHS',
-    message: `clients that pull from ${mirrors.join(', ')} ask for signatures by the path that the image has there. Have the server serve them by that path too: lookaside mirror add --from FILE, or push --signed-for`,
+    message: `clients that pull from ${mirrors.join(', ')} ask for signatures by the path that the image has there. Have the server serve them by that path too: lookaside mirror add --from FILE, or push --signed-for. Where a mirror serves them below a prefix, name it: --lookaside https://SERVER/PREFIX`,
   };
 }

@@ -91,7 +91,7 @@ const EMPTY = new TextEncoder().encode('{"default": [{"type": "reject"}]}');
 const NEW_POLICY: Note = {
   code: 'POLICY_NEW',
   message:
-    'no policy.json was there to merge into, and without one clients refuse every image. The new one accepts what these keys have signed, and refuses everything else: images of other registries and of files too. Give those sections of their own',
+    'this policy.json is for a machine that has none; it accepts what these keys have signed, and refuses everything else: images of other registries and of files too. Give those sections of their own. Where a machine has a policy.json, --install there or --policy FILE merges into it',
 };
 
 /** Ours as parsePolicy() reads it, and as it is written. */
