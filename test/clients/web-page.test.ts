@@ -152,6 +152,8 @@ describe('the web pages in a browser', needs('chromium'), () => {
       await page.getByLabel('Filter').fill('nothing like it');
       await page.getByText('No repository on this page holds that text').waitFor();
       assert.equal(await page.locator('#repositories tbody tr:visible').count(), 0);
+      const box = await page.getByRole('link', { name: 'Log in' }).boundingBox();
+      assert.ok(box !== null && box.x + box.width > 320, `the link to log in is at the right: ${box?.x}`);
     });
   });
 
@@ -204,6 +206,9 @@ describe('the web pages in a browser', needs('chromium'), () => {
     await open({ colorScheme: 'light', viewport: { width: 360, height: 700 } }, async (page) => {
       await logIn(page);
       await checkPages(page, paths);
+      await page.goto(`${server.url}/ui/system`);
+      const box = await page.locator('nav.main [aria-current]').boundingBox();
+      assert.ok(box !== null && box.x >= 0 && box.x + box.width <= 360, `the open section shows: ${box?.x}`);
     });
   });
 

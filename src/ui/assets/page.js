@@ -24,6 +24,13 @@
     }
   }
 
+  /** A narrow screen has no room for all sections: the one that is open is in the middle of those that it shows. */
+  function showOpenSection() {
+    const open = document.querySelector('nav.main [aria-current]');
+    const sections = open?.parentElement;
+    if (sections) sections.scrollLeft = open.offsetLeft - (sections.clientWidth - open.offsetWidth) / 2;
+  }
+
   function focusSearch(event) {
     const typing = event.target.closest('input, textarea, select, [contenteditable]');
     if (event.key !== '/' || typing !== null || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -340,6 +347,7 @@
   });
   document.addEventListener('DOMContentLoaded', () => {
     showLocalTimes(document);
+    showOpenSection();
     for (const input of document.querySelectorAll('input[data-filters]')) filterWhileTyping(input);
     for (const button of document.querySelectorAll('button[data-live]')) followLive(button);
     for (const part of document.querySelectorAll('[data-refresh]')) keepFresh(part);
