@@ -17,7 +17,7 @@ import { configOf, openDirectory, quiet, taker } from './postgres-moved.ts';
 import { moveInto } from './postgres-moving-back.ts';
 import type { Node } from './postgres-node.ts';
 import { runLookaside } from './server.ts';
-import type { Signer } from './signer.ts';
+import { makeSigner, type Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 export interface MovedMirrorTests {
@@ -37,6 +37,8 @@ function imageOf(site: string, repository: string): ImageId {
 /** Repositories of the upstream, and how many signatures each has there. */
 const COUNTS = { 'ubi/app': 3, 'ubi/gone': 2, 'ubi/synced': 1 };
 
+const leaked = makeSigner('leaked');
+
 /** The upstream of all mirrors. */
 function openUpstream(signer: Signer) {
   const files = new Map<string, Uint8Array>();
@@ -46,6 +48,7 @@ function openUpstream(signer: Signer) {
         `/s/${folderOf(repository)}/signature-${number}`,
         signer.sign({ repository, tag: `v${number}` }),
       );
+  files.set(`/s/${folderOf('ubi/leaked')}/signature-1`, leaked.sign({ repository: 'ubi/leaked', tag: 'v1' }));
   return { files, open: () => openHostileSite(serving(files)) };
 }
 
@@ -55,7 +58,7 @@ type Upstream = Awaited<ReturnType<ReturnType<typeof openUpstream>['open']>>;
 async function fill(data: string, signer: Signer, upstream: Upstream, files: Map<string, Uint8Array>) {
   const { composed } = await openDirectory(data);
   const { mirrors, withdrawals, judge } = composed;
-  await composed.keys.add(signer.certificate, actor);
+  await composed.keys.add(Buffer.concat([signer.certificate, leaked.certificate]), actor);
   const credentials = path.join(data, '..', 'credentials');
   await writeFile(credentials, 'user:password');
   for (const name of ['rh', 'twin', 'former']) {
@@ -79,6 +82,12 @@ async function fill(data: string, signer: Signer, upstream: Upstream, files: Map
     await withdrawals.withdrawAt(place, { reason: 'wrong', until: null }, actor);
   }
   await mirrors.remove('former', actor);
+  // ended before the order was carried out
+  const ordered = imageOf('twin', 'ubi/leaked');
+  await composed.reader.readSet(ordered);
+  await judge.judgeImage(ordered);
+  const order = { reason: 'leaked', withdraw: true, certificate: null };
+  await composed.revocations.mark(leaked.fingerprint, order, actor);
   await composed[Symbol.asyncDispose]();
   const state = new Database(path.join(data, 'state.db'));
   state.exec(`
@@ -127,7 +136,7 @@ async function assertSameRows(postgres: Postgres, url: string, data: string): Pr
   const sites = await postgres.query(url, 'SELECT site FROM tombstone ORDER BY site');
   assert.deepEqual(
     sites.map(({ site }) => site),
-    ['former', 'rh'],
+    ['former', 'rh', 'twin'],
   );
 }
 
@@ -163,10 +172,10 @@ export function movedMirrorTests({ postgres, openNode, signer }: MovedMirrorTest
       });
     const wanted = [
       { name: 'rh', images: 3, signatures: 5, sets: 4, files: [credentials] },
-      { name: 'twin', images: 1, signatures: 3, sets: 1, files: [] },
+      { name: 'twin', images: 2, signatures: 4, sets: 2, files: [] },
     ];
     const tried = await move(() => undefined, { isDryRun: true });
-    assert.deepEqual([tried.mirrors, tried.mirrorsLeft], [wanted, []]);
+    assert.deepEqual([tried.mirrors, tried.mirrorsLeft, tried.withdrawn], [wanted, [], 1]);
     const without = await move(() => undefined, { isDryRun: true, withoutMirrors: true });
     assert.deepEqual([without.mirrors, without.mirrorsLeft], [[], ['rh', 'twin']]);
     const { signature, mirror_set, tombstone } = without.counts;
@@ -181,20 +190,20 @@ export function movedMirrorTests({ postgres, openNode, signer }: MovedMirrorTest
     );
     await layFile(data, damaged, bytes);
 
-    for (const halt of ['signatures', 'mirrors'])
-      await assert.rejects(
-        move(({ step, done }) => {
-          if (step === halt && done > 0) throw new Error('halted');
-        }),
-        { message: 'halted' },
-      );
+    const halted = move(({ step, done }) => {
+      if (step === 'mirrors' && done > 0) throw new Error('halted');
+    });
+    await assert.rejects(halted, { message: 'halted' });
+    // ended behind the first table of mirrors
+    const place = 'SELECT step, cursor FROM moved_directory';
+    assert.deepEqual(await postgres().query(url, place), [{ step: 'mirrors', cursor: '0 2' }]);
     const done = await runLookaside(['migrate', '--data', data, '--to', url]);
     assert.equal(done.status, 0, describeOutcome(done));
     for (const line of [
       /^moved: 8 signatures of 4 images, /,
       /^of these from the mirror rh: 5 signatures of 3 images, and what its upstreams had of 4 images$/m,
       new RegExp(`^every node needs the files that it names: ${credentials}$`, 'm'),
-      /^of these from the mirror twin: 3 signatures of 1 image, and what its upstreams had of 1 image$/m,
+      /^of these from the mirror twin: 3 signatures of 1 image, and what its upstreams had of 2 images$/m,
     ])
       assert.match(done.stdout, line);
     await assertSameRows(postgres(), url, data);
@@ -212,7 +221,7 @@ export function movedMirrorTests({ postgres, openNode, signer }: MovedMirrorTest
       mirrors.map(({ name, images, signatures, sets }) => [name, images, signatures, sets]),
       [
         ['rh', 3, 5, 4],
-        ['twin', 1, 3, 1],
+        ['twin', 1, 3, 2],
       ],
     );
     const same = (file: string, sql: string) =>
