@@ -104,6 +104,8 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     try {
       const full = new Set<number>();
       for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
+        // of a mirror that was removed, or has not come along: it waits for a mirror of that name
+        if (!options.sites().includes(tombstone.image.site)) continue;
         const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };
         try {
           const number = await appender.lift(tombstone);

@@ -154,3 +154,17 @@ test('a round that cannot look up what has ended says so in the log, and the nex
     ['error', 'info'],
   );
 });
+
+test('a withdrawal from a mirror that is not there waits in silence, and keeps no other waiting', async () => {
+  const lifted: string[] = [];
+  const { service, log } = open({
+    ended: async () => [{ ...ENDED, image: { ...ENDED.image, site: 'former' } }, ENDED],
+    async lift({ image }) {
+      lifted.push(image.site);
+      return null;
+    },
+  });
+  await service.putBack();
+  assert.deepEqual(lifted, ['default']);
+  assert.deepEqual(log.lines, []);
+});
