@@ -191,30 +191,21 @@ export function createMirror(options: MirrorOptions): Mirror {
       readBlob: async (image, sha256) => bringer.heldBlob(image, sha256) ?? store.readBlob(image, sha256),
       listFolder: (...page) => store.listFolder(...page),
     },
-    async has(image) {
-      try {
-        return (await store.readSet(image)).entries.length > 0;
-      } catch (error) {
-        if (!isLookasideError(error)) throw error;
-        return false;
-      }
-    },
-    async haveSome(images) {
-      try {
-        return (await store.areStored?.(images)) ?? [];
-      } catch (error) {
-        if (!isLookasideError(error)) throw error;
-        return [];
-      }
-    },
-    async bring(image, onWalked) {
-      try {
-        return await bring(image, 'sync', onWalked);
-      } catch (error) {
-        if (!isLookasideError(error)) throw error;
-        return walkFault('connection', error.message);
-      }
-    },
+    has: (image) =>
+      orInstead(
+        async () => (await store.readSet(image)).entries.length > 0,
+        () => false,
+      ),
+    haveSome: (images) =>
+      orInstead(
+        async () => (await store.areStored?.(images)) ?? [],
+        () => [],
+      ),
+    bring: (image, onWalked) =>
+      orInstead<Brought>(
+        () => bring(image, 'sync', onWalked),
+        ({ message }) => walkFault('connection', message),
+      ),
     noteFailures: bringer.noteFailures,
     walks,
     faults: faults.counts,
@@ -232,6 +223,16 @@ export function createMirror(options: MirrorOptions): Mirror {
       await bringer.noteFailures();
     },
   };
+}
+
+/** @throws what is none of the errors of lookaside */
+async function orInstead<T>(act: () => Promise<T>, instead: (error: LookasideError) => T): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isLookasideError(error)) throw error;
+    return instead(error);
+  }
 }
 
 interface Bringing {
