@@ -139,8 +139,8 @@ for (const kind of ['owned', 'shared'] as const) {
         await using opened = await openStore({ kind, folder: temp.path, nowMs: () => nowMs });
         nowMs += 60_000;
         assert.equal(await served(opened, image), 'A A* C');
-        await opened.scanner.scan(SITE);
         assert.deepEqual(kindsOf(opened, imageFolder(image)), ['withdrawn signature-2']);
+        await opened.scanner.scan(SITE);
         await opened.appender.idle();
         assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C', 'A A C']);
         assert.deepEqual(await opened.databases.tombstones.unsettled(SITE), []);
