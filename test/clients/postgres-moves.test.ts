@@ -14,6 +14,7 @@ import type { MoveProgress } from '../../src/domain/moving.ts';
 import { checkProof } from '../../src/service/log-proofs.ts';
 import { verifyLog } from '../../src/service/log-verify.ts';
 import { openLogReadOnly } from '../../src/sqlite/databases.ts';
+import { isFull } from '../faults/promise.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
 import { needs } from './available.ts';
@@ -63,6 +64,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
     postgres: () => postgres,
     openNode: (database, logKey) => openNode(database, { LOOKASIDE_LOG_KEY: logKey }),
     signer: makeSigner('vendor'),
+    isFull,
   });
 
   it('gives back the directory that was moved into the database', async () => {
