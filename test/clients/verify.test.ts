@@ -155,7 +155,7 @@ describe('verify', needs('skopeo', 'gpg'), () => {
       /cannot read .*: there is no such file; name the file of a manifest/,
       /no key to verify with: .*manifest.json: no OpenPGP certificate was found/,
       /"alice@example.invalid" is not a fingerprint/,
-      /no server is named/,
+      isByNodes ? /names a database; give the URL of a node/ : /no server is named/,
     ];
     assert.deepEqual(
       outcomes.map(({ status, stdout }) => [status, stdout]),
