@@ -6,6 +6,7 @@ import {
   imageKey,
   imageName,
   isNamespaceFolder,
+  knownImageKey,
   parseDigest,
   parseImageFolder,
   parseImageName,
@@ -15,6 +16,31 @@ import {
 import { HEX, imageId, SITE } from './generators.ts';
 
 const D = `sha256=${HEX.slice(0, 64)}`;
+
+describe('the key of an image', () => {
+  test('stays with the object alone: copies, comparisons and messages do not have it', () => {
+    const image = Object.freeze({
+      site: SITE,
+      layout: 'repository',
+      path: 'team/app',
+      algorithm: 'sha256',
+      hex: HEX.slice(0, 64),
+    } as const);
+    const other = { ...image };
+    assert.equal(knownImageKey(image), undefined);
+    const key = imageKey(image);
+    assert.equal(imageKey(image), key);
+    assert.equal(knownImageKey(image), key);
+    const copy = { ...image, path: 'team/other' };
+    assert.deepEqual(
+      [copy, structuredClone(image)].map((one) => knownImageKey(one)),
+      [undefined, undefined],
+    );
+    assert.equal(imageKey(copy), imageKey({ ...other, path: 'team/other' }));
+    assert.deepEqual(Reflect.ownKeys(image), Reflect.ownKeys(other));
+    assert.deepEqual(image, other);
+  });
+});
 
 describe('an image and its folder', () => {
   test('the folder of any image parses to the same image', () => {
