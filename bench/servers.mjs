@@ -1,7 +1,7 @@
 // The servers that are measured, each a process with its threads or children, and the processor time that they have used.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fstatSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -114,6 +114,7 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
   // it would be measured in the place of ours
   if (await answers(port)) throw new Error(`another program listens on port ${port}, which ${name} needs`);
   const output = openSync(log, 'a');
+  const outputFrom = fstatSync(output).size;
   const [program, ...args] = isPinned ? ['taskset', '-c', SERVER_CORE, ...argv] : argv;
   const child = spawn(program, args, { env, stdio: ['ignore', output, output] });
   const startedMs = performance.now();
@@ -127,6 +128,8 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     cpuMs: () => cpuMsOfAll(child.pid),
     /** The CPU milliseconds of each of its processes by itself. */
     cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
+    /** What it has written since its start. */
+    output: () => readFileSync(log).subarray(outputFrom).toString(),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
     signal: (name) => process.kill(child.pid, name),
     /** As a power cut of the process. */
@@ -148,6 +151,19 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     await wait(20);
   }
   throw new Error(`${name} does not listen on ${port}; its output is in ${log}`);
+}
+
+/**
+ * Waits until one of our servers has scanned its tree, and is at rest. Of a tree that the kernel does not have in memory, a scan waits for
+ * the disk and looks like rest; until its end every read is compared with the uploads, and no set stays in memory.
+ */
+export async function settleScanned(server, { mostMs = 600_000 } = {}) {
+  const startedMs = performance.now();
+  while (!server.output().includes('"the tree was scanned"')) {
+    if (performance.now() - startedMs >= mostMs) throw new Error(`${server.name} does not end its scan`);
+    await wait(250);
+  }
+  await settle(server, { mostMs });
 }
 
 /** Waits until what a start sets going, a scan and the verification of what it found, has ended. */
