@@ -56,10 +56,18 @@ const NODE: Layer = {
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
   files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one that writes a tree, one that walks through it
-  sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
+  sqlite: {
+    src: ['domain', 'low-priority.ts'],
+    packages: ['better-sqlite3'],
+    node: [...FILES, 'worker_threads'],
+  },
   postgres: { src: ['domain'], packages: ['pg'], node: FILES }, // files: migrations and certificates
   store: { src: ['domain'], packages: CACHES, node: [] },
-  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'vm', 'worker_threads'] }, // os: how many processors
+  openpgp: {
+    src: ['domain', 'low-priority.ts'],
+    packages: ['openpgp'],
+    node: ['os', 'vm', 'worker_threads'],
+  }, // os: how many processors
   identity: { src: ['domain'], packages: ['jose', 'openid-client', ...CACHES], node: [] },
   upstream: { src: ['domain'], packages: ['undici', 'zod'], node: NETWORK },
   service: { src: ['domain'], packages: CACHES, node: [] },
@@ -73,6 +81,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: [],
     node: ['child_process'],
   },
+  'low-priority.ts': { src: [], packages: [], node: ['fs', 'os'] }, // which thread it is, and its priority
   ui: { src: ['domain', 'service'], packages: [], node: ['fs'] }, // fs: its style, script and icon
   'config.ts': { src: ['domain'], packages: ['smol-toml', 'yaml'], node: [...FILES, 'net'] }, // net: what is an address
   compose: {
@@ -136,7 +145,11 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: [],
     node: [],
   },
-  'compose/walk-thread.ts': { src: ['domain', 'files', 'sqlite'], packages: [], node: ['worker_threads'] },
+  'compose/walk-thread.ts': {
+    src: ['domain', 'files', 'low-priority.ts', 'sqlite'],
+    packages: [],
+    node: ['worker_threads'],
+  },
   'compose/moving-back.ts': {
     src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'files', 'postgres', 'service', 'sqlite'],
     packages: [],
@@ -353,11 +366,15 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
     /for files, sqlite, postgres, config\.ts, compose\/remote\.ts, cli/,
   ],
   ['files/a.ts', "import Database from 'better-sqlite3';", /of packages files may import lru-cache alone/],
-  ['sqlite/a.ts', "import { Tree } from '../files/tree.ts';", /sqlite may import from domain alone/],
+  [
+    'sqlite/a.ts',
+    "import { Tree } from '../files/tree.ts';",
+    /sqlite may import from domain, low-priority\.ts alone/,
+  ],
   [
     'sqlite/a.ts',
     "new Worker(new URL('../openpgp/worker.js', import.meta.url))",
-    /may import from domain alone/,
+    /may import from domain, low-priority\.ts alone/,
   ],
   ['http/a.ts', "import { Worker } from 'node:worker_threads';", /for files, sqlite, openpgp/],
   ['http/a.ts', "import { open } from '../sqlite/open.ts';", /http may import from domain, service alone/],

@@ -5,6 +5,7 @@ import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { RecordedNames } from '../domain/tree-walk.ts';
 import { walkQuickly } from '../files/quick-walk.ts';
 import type { WalkNews, WalkOrder } from '../files/threaded-walk.ts';
+import { giveWay } from '../low-priority.ts';
 import { openFolderStamps } from '../sqlite/folder-stamps.ts';
 import { isCorruption, messageOf } from '../sqlite/open.ts';
 
@@ -12,6 +13,7 @@ const port = parentPort;
 if (port === null) throw new Error('walk-thread is started by threaded-walk.ts');
 // only threaded-walk.ts sets it
 const order = workerData as WalkOrder;
+giveWay();
 
 try {
   walk(order);

@@ -543,13 +543,19 @@ export interface VerdictIndex {
   judgeAgain(site: string, issuers: readonly string[]): Promise<void>;
 }
 
+/**
+ * `upload` goes ahead of `background`, where a command waits that has many of them. `idle`: nobody waits, and whatever else there is to do
+ * goes ahead.
+ */
+export type Urgency = 'upload' | 'background' | 'idle';
+
 /** OpenPGP work, done in separate threads with a deadline. */
 export interface Verifier {
   /**
-   * Checks structure, signature, then payload; the first fault decides. The keys are those of the keyring. `upload` goes
-   * ahead of `background`. @throws LookasideError BUSY when too much is waiting, or it took too long
+   * Checks structure, signature, then payload; the first fault decides. The keys are those of the keyring.
+   * @throws LookasideError BUSY when too much is waiting, or it took too long
    */
-  examine(untrusted: Uint8Array, now: Date, urgency: 'upload' | 'background'): Promise<Judgement>;
+  examine(untrusted: Uint8Array, now: Date, urgency: Urgency): Promise<Judgement>;
   /**
    * The certificates of one file (binary or armoured, several one after the other), each cleaned and merged with what the
    * keyring has of it. Each has its own result. @throws REQUEST_INVALID when the file holds no certificate, TOO_LARGE, BUSY

@@ -3,6 +3,12 @@ import type { ErrorCode } from '../domain/errors.ts';
 import type { CleanedCertificate } from '../domain/ports.ts';
 import type { Judgement } from '../domain/verdict.ts';
 
+/** What the thread is started with. */
+export interface ThreadData {
+  /** Whether nobody waits for what it does. */
+  readonly givesWay: boolean;
+}
+
 export interface Jobs {
   readonly examine: { readonly output: Judgement };
   readonly 'clean-certificates': { readonly output: readonly CleanedCertificate[] };

@@ -4,26 +4,28 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { LookasideError } from '../domain/errors.ts';
 import type { KeyPartUse, KeyWarning } from '../domain/key.ts';
-import type { CleanedCertificate, Verifier } from '../domain/ports.ts';
+import type { CleanedCertificate, Urgency, Verifier } from '../domain/ports.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import { armorPublicKey } from './armor.ts';
 import { usesOfCertificate } from './certificate-uses.ts';
-import type { JobName, Jobs, Reply, Request } from './jobs.ts';
+import type { JobName, Jobs, Reply, Request, ThreadData } from './jobs.ts';
 import { warningsOfCertificate } from './key-warnings.ts';
 import { CLEAN_LIMIT_MS, EXAMINE_LIMIT_MS } from './limits.ts';
 
 const THREADS = 2;
-/** Background jobs that one thread has: it takes the next by itself, so that it never waits for this thread in between. */
+/** Jobs that a thread has which no upload waits for: it takes the next by itself, so that it never waits for this thread in between. */
 const JOBS_AHEAD = 16;
+/** How much longer an idle job may take: its thread gives way to all others. */
+const IDLE_PATIENCE = 4;
 const START_LIMIT_MS = 30_000;
 const THREAD_HEAP_MIB = 256;
 const MAX_QUEUED = 1024;
 const MAX_QUEUED_BYTES = 128 * 1024 * 1024;
 
 export interface VerifierOptions {
-  /** Default 2, and not more than the machine has processors. */
+  /** Default 2, and not more than the machine has processors. Where there are several, one more that gives way does the idle jobs. */
   readonly threads?: number;
-  /** How long one signature may take. Default 2 s. */
+  /** How long one signature may take, and four times that when the job is idle. Default 2 s. */
   readonly examineLimitMs?: number;
   /** How long the certificates of one file may take. Default 5 s. */
   readonly cleanLimitMs?: number;
@@ -39,8 +41,6 @@ export interface VerifierOptions {
 export function openVerifier(options: VerifierOptions = {}): Verifier {
   return new Pool(options);
 }
-
-type Urgency = 'upload' | 'background';
 
 interface Job {
   readonly name: JobName;
@@ -86,8 +86,10 @@ class Queue {
 class Pool implements Verifier {
   readonly #options: VerifierOptions;
   readonly #maxThreads: number;
-  readonly #queues = { upload: new Queue(), background: new Queue() };
+  readonly #queues = { upload: new Queue(), background: new Queue(), idle: new Queue() };
   readonly #threads = new Set<Thread>();
+  /** Beside those: it has a lower priority, which no thread can give back. */
+  #idleThread: Thread | null = null;
   #keyring: readonly Uint8Array[] = [];
   #isClosed = false;
 
@@ -96,8 +98,11 @@ class Pool implements Verifier {
     this.#maxThreads = options.threads ?? Math.min(THREADS, availableParallelism());
   }
 
-  examine(untrusted: Uint8Array, now: Date, urgency: Urgency): Promise<Judgement> {
-    const limitMs = this.#options.examineLimitMs ?? EXAMINE_LIMIT_MS;
+  examine(untrusted: Uint8Array, now: Date, wanted: Urgency): Promise<Judgement> {
+    // where one thread has to do all, somebody may always wait for it
+    const urgency = wanted === 'idle' && this.#maxThreads === 1 ? 'background' : wanted;
+    const limitMs =
+      (this.#options.examineLimitMs ?? EXAMINE_LIMIT_MS) * (urgency === 'idle' ? IDLE_PATIENCE : 1);
     return this.#run('examine', { bytes: untrusted, now, urgency, limitMs });
   }
 
@@ -120,15 +125,19 @@ class Pool implements Verifier {
 
   setKeyring(certificates: readonly Uint8Array[]): void {
     this.#keyring = certificates.map((certificate) => Uint8Array.from(certificate));
-    for (const thread of this.#threads) thread.setKeyring(this.#keyring);
+    for (const thread of this.#all) thread.setKeyring(this.#keyring);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const queue of [this.#queues.upload, this.#queues.background]) {
+    for (const queue of Object.values(this.#queues)) {
       for (let job = queue.shift(); job !== null; job = queue.shift()) job.reject(closed());
     }
-    await Promise.all([...this.#threads].map((thread) => thread.end(closed())));
+    await Promise.all(this.#all.map((thread) => thread.end(closed())));
+  }
+
+  get #all(): readonly Thread[] {
+    return this.#idleThread === null ? [...this.#threads] : [...this.#threads, this.#idleThread];
   }
 
   #run<Name extends JobName>(
@@ -160,6 +169,9 @@ class Pool implements Verifier {
       (resting ?? this.#startThread()).take([job]);
     }
     this.#giveAhead();
+    if (this.#isClosed || this.#queues.idle.count === 0) return;
+    this.#idleThread ??= this.#startIdleThread();
+    this.#giveMore(this.#idleThread, this.#queues.idle);
   }
 
   // The last of several threads is left to uploads, so that they never wait for background jobs.
@@ -177,31 +189,56 @@ class Pool implements Verifier {
   #giveAhead(): void {
     if (this.#maxThreads === 1 || this.#queues.upload.count > 0) return;
     for (const thread of this.#threads) {
-      // many in one message
-      if (thread.urgency !== 'background' || thread.count > JOBS_AHEAD / 2) continue;
-      const jobs: Job[] = [];
-      while (thread.count + jobs.length < JOBS_AHEAD) {
-        const job = this.#queues.background.shift();
-        if (job === null) break;
-        jobs.push(job);
-      }
-      if (jobs.length > 0) thread.take(jobs);
+      if (thread.urgency === 'background') this.#giveMore(thread, this.#queues.background);
     }
   }
 
+  /** Many in one message. */
+  #giveMore(thread: Thread, queue: Queue): void {
+    if (thread.count > JOBS_AHEAD / 2) return;
+    const jobs: Job[] = [];
+    while (thread.count + jobs.length < JOBS_AHEAD) {
+      const job = queue.shift();
+      if (job === null) break;
+      jobs.push(job);
+    }
+    if (jobs.length > 0) thread.take(jobs);
+  }
+
   #startThread(): Thread {
-    const thread = new Thread(this.#options.script, this.#keyring, {
-      onAnswer: () => this.#next(),
-      onEnd: (untouched) => {
-        this.#threads.delete(thread);
-        if (this.#isClosed) for (const job of untouched) job.reject(closed());
-        else this.#queues.background.putBack(untouched);
-        this.#next();
-      },
+    const thread = this.#newThread(false, (untouched) => {
+      this.#threads.delete(thread);
+      this.#leave('background', untouched);
     });
     this.#threads.add(thread);
     return thread;
   }
+
+  #startIdleThread(): Thread {
+    return this.#newThread(true, (untouched) => {
+      this.#idleThread = null;
+      this.#leave('idle', untouched);
+    });
+  }
+
+  #newThread(givesWay: boolean, onEnd: ThreadEvents['onEnd']): Thread {
+    const { script } = this.#options;
+    const events = { onAnswer: () => this.#next(), onEnd };
+    return new Thread({ script, givesWay, keyring: this.#keyring }, events);
+  }
+
+  /** What a thread that has ended did not come to. */
+  #leave(urgency: Urgency, untouched: readonly Job[]): void {
+    if (this.#isClosed) for (const job of untouched) job.reject(closed());
+    else this.#queues[urgency].putBack(untouched);
+    this.#next();
+  }
+}
+
+interface ThreadOptions {
+  readonly script: URL | undefined;
+  readonly givesWay: boolean;
+  readonly keyring: readonly Uint8Array[];
 }
 
 interface ThreadEvents {
@@ -220,10 +257,11 @@ class Thread {
   #isReady = false;
   #isEnding = false;
 
-  constructor(script: URL | undefined, keyring: readonly Uint8Array[], events: ThreadEvents) {
+  constructor({ script, givesWay, keyring }: ThreadOptions, events: ThreadEvents) {
     this.#events = events;
     this.#worker = new Worker(script ?? new URL('./worker.js', import.meta.url), {
       name: 'verifier',
+      workerData: { givesWay } satisfies ThreadData,
       execArgv: [], // the program's own options, such as an inspector or --eval, are not for the thread
       resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
     });

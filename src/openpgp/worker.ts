@@ -1,8 +1,9 @@
 // One verification thread. It does one job at a time of those that pool.ts sends, which may end the thread at any moment.
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { isLookasideError } from '../domain/errors.ts';
+import { giveWay } from '../low-priority.ts';
 import { cleanCertificates } from './certificates.ts';
-import type { Job, JobName, Jobs, Reply, Request } from './jobs.ts';
+import type { Job, JobName, Jobs, Reply, Request, ThreadData } from './jobs.ts';
 import { createKeyring, type Keyring } from './keyring.ts';
 import { examineMessage } from './verifier.ts';
 import { answerAtOnceInThisThread } from './web-crypto.ts';
@@ -10,6 +11,8 @@ import { answerAtOnceInThisThread } from './web-crypto.ts';
 const port = parentPort;
 if (port === null) throw new Error('worker is started by pool.ts');
 
+// only pool.ts sets it
+if ((workerData as ThreadData).givesWay) giveWay();
 answerAtOnceInThisThread();
 let keyring = createKeyring([]);
 

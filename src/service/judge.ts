@@ -8,6 +8,7 @@ import type {
   IndexedSignature,
   Log,
   SignatureStore,
+  Urgency,
   VerdictIndex,
   Verifier,
 } from '../domain/ports.ts';
@@ -23,8 +24,6 @@ export interface JudgeOptions {
   /** For messages that every signature of a tree could cause. */
   readonly badLog: Log;
 }
-
-type Urgency = Parameters<Verifier['examine']>[2];
 
 export interface Judge {
   /** Works through the signatures without a verdict, now and whenever woken. */
@@ -72,7 +71,7 @@ export function createJudge(options: JudgeOptions): Judge {
       const rows = await index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
       const last = rows.at(-1);
       if (last === undefined) return;
-      await judgeAll(rows, 'background');
+      await judgeAll(rows, 'idle');
       after = last.id;
     }
   }
@@ -80,7 +79,7 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgePreferred(): Promise<void> {
     for (const [key, image] of preferred) {
       preferred.delete(key);
-      await judgeAll(await index.unjudgedOf(image), 'background');
+      await judgeAll(await index.unjudgedOf(image), 'idle');
     }
   }
 
@@ -136,7 +135,7 @@ export function createJudge(options: JudgeOptions): Judge {
       return;
     }
     log.debug({ err: error, path }, 'a signature is verified later');
-    if (urgency === 'background') await rounds.sleep(BUSY_PAUSE_MS);
+    if (urgency === 'idle') await rounds.sleep(BUSY_PAUSE_MS);
   }
 
   function tell({ image, number }: IndexedSignature, { verdict, refusal }: Judgement): void {

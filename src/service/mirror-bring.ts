@@ -369,7 +369,7 @@ function createSetJudge(options: BringerOptions) {
   }
 
   async function examine(bytes: Uint8Array, purpose: Purpose): Promise<Judgement> {
-    const urgency = purpose === 'read' ? 'upload' : 'background';
+    const urgency = purpose === 'read' ? 'upload' : 'idle';
     for (let tries = 1; ; tries += 1) {
       try {
         return await options.verifier.examine(bytes, options.clock.now(), urgency);

@@ -1,6 +1,7 @@
 // Writes unsigned.db from the days of the access record, once. Nobody else writes it.
 import { rmSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { giveWay } from '../low-priority.ts';
 import { closeInItsFile, filesOf, isCorruption, messageOf, openForWriting } from './open.ts';
 import { UnsignedPacker } from './unsigned-packer.ts';
 import { type PackOutcome, unsignedFileOf } from './unsigned-store.ts';
@@ -9,6 +10,7 @@ const port = parentPort;
 if (port === null) throw new Error('pack-unsigned-thread is started by pack-unsigned.ts');
 // only pack-unsigned.ts sets it
 const { dataDir, mostBytes } = workerData as { readonly dataDir: string; readonly mostBytes: number };
+giveWay();
 port.postMessage(outcomeOf());
 
 function outcomeOf(): PackOutcome {

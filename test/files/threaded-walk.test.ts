@@ -1,10 +1,12 @@
 // The thread that walks through a tree: what it hands over, and how it ends.
 import assert from 'node:assert/strict';
+import { getPriority } from 'node:os';
 import { test } from 'node:test';
 import { unpackImages } from '../../src/domain/packed-images.ts';
 import { toHex } from '../../src/domain/signed-note.ts';
 import type { WalkBatch } from '../../src/domain/tree-walk.ts';
 import { openThreadedWalk } from '../../src/files/threaded-walk.ts';
+import { LEAST, priorities } from '../priorities.ts';
 import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { openStore, SITE } from '../store/open-store.ts';
 
@@ -28,6 +30,24 @@ async function walkAll(root: string, index: string, script: URL, signal?: AbortS
   for await (const batch of await batchesOf(root, index, script, signal)) all.push(batch);
   return all;
 }
+
+test('the thread gives way to those that answer', async () => {
+  await using opened = await openStore({ kind: 'owned', isQuick: true });
+  const { root, databases } = opened;
+  for (let number = 0; number < 70; number += 1)
+    await layImage(root, `team/v${number}`, signatureBytes(`${number}`, 8000));
+  const before = priorities();
+  const own = getPriority();
+  for await (const _ of await batchesOf(root, databases.indexFile, SCRIPT)) {
+    // it waits for us to take the batches that it has handed over
+    const [walking, ...others] = [...priorities()].filter(
+      ([thread, priority]) => !before.has(thread) && priority !== own,
+    );
+    assert.deepEqual(others, []);
+    assert.equal(walking?.[1], own === LEAST ? undefined : Math.min(LEAST, own + 10));
+    break;
+  }
+});
 
 test('the thread reads what is new, batch by batch, and passes over what has its stamp', async () => {
   await using opened = await openStore({ kind: 'owned', isQuick: true, nowMs: () => Date.now() + 60_000 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import type { Verifier } from '../../src/domain/ports.ts';
+import type { Urgency, Verifier } from '../../src/domain/ports.ts';
 import { openVerifier, type VerifierOptions } from '../../src/openpgp/pool.ts';
 import { promise } from '../faults/promise.ts';
 import { certificate, compressed, makeKey, message, SIGNED_AT } from './packet-writer.ts';
@@ -33,7 +33,7 @@ async function withVerifier(options: VerifierOptions, body: (verifier: Verifier)
   }
 }
 
-const order = (verifier: Verifier, what: string, urgency: 'upload' | 'background' = 'upload') =>
+const order = (verifier: Verifier, what: string, urgency: Urgency = 'upload') =>
   verifier.examine(Buffer.from(what), NOW, urgency);
 
 const isBusy = (error: unknown) => isLookasideError(error, 'BUSY');
@@ -157,6 +157,54 @@ describe('the queue for verification', () => {
       assert.equal(await order(verifier, 'upload'), 'upload with 0 certificates');
       await verifier.close();
       await Promise.all(refused);
+    }));
+
+  test('has idle jobs done by a thread of their own, which neither uploads nor the background wait for', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const idle = ['hang', 'behind it'].map((what) => assert.rejects(order(verifier, what, 'idle'), isBusy));
+      const background = ['hang', 'hang'].map((what) =>
+        assert.rejects(order(verifier, what, 'background'), isBusy),
+      );
+      assert.equal(await order(verifier, 'upload'), 'upload with 0 certificates');
+      await verifier.close();
+      await Promise.all([...idle, ...background]);
+    }));
+
+  test('has idle jobs done while uploads and the background have all of their threads', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const held = [order(verifier, 'hang', 'background'), order(verifier, 'hang')].map((job) =>
+        assert.rejects(job, isBusy),
+      );
+      verifier.setKeyring([Buffer.from('a')]);
+      const orders = Array.from({ length: 40 }, (_, number) => `idle ${number}`);
+      const done = await Promise.all(orders.map((what) => order(verifier, what, 'idle')));
+      assert.deepEqual(
+        done,
+        orders.map((what) => `${what} with 1 certificates`),
+      );
+      await verifier.close();
+      await Promise.all(held);
+    }));
+
+  test('gives an idle job four times as long, as its thread waits for all others', () =>
+    withVerifier({ threads: 2, examineLimitMs: 150 }, async (verifier) => {
+      const startedMs = performance.now();
+      const lost = assert.rejects(order(verifier, 'hang', 'idle'), /longer than 600 ms/);
+      const next = order(verifier, 'next', 'idle');
+      await lost;
+      assert.ok(performance.now() - startedMs >= 599);
+      assert.equal(await next, 'next with 0 certificates');
+    }));
+
+  test('has one thread do idle jobs too where there is one, behind uploads', () =>
+    withVerifier({ threads: 1 }, async (verifier) => {
+      const done: unknown[] = [];
+      const all = Array.from({ length: 5 }, (_, number) =>
+        order(verifier, `idle ${number}`, 'idle').then((what) => done.push(what)),
+      );
+      await order(verifier, 'upload').then((what) => done.push(what));
+      assert.equal(done[1], 'upload with 0 certificates');
+      await Promise.all(all);
     }));
 
   test('takes so many jobs and no more', () =>
