@@ -18,6 +18,7 @@ type MirrorOptions = ServerOrDataOptions &
 
 type SyncFlags = Omit<MirrorOptions, 'registry'> & {
   readonly registry?: readonly string[];
+  readonly resolve?: readonly string[];
   readonly authfile?: string;
   readonly graph?: readonly string[];
   readonly listing?: readonly string[];
@@ -127,6 +128,11 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
       collect,
     )
     .option(
+      '--resolve <registry>',
+      'ask that registry what names in files and graphs stand for: for a tag its digest, for a list its platforms; like quay.io, registry.redhat.io=MIRROR/PATH to ask a mirror, or all; repeatable',
+      collect,
+    )
+    .option(
       '--authfile <file>',
       'logins of registries as podman login writes them (default: $REGISTRY_AUTH_FILE, else where podman and docker keep them)',
     )
@@ -147,7 +153,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
     .option('--json', 'print JSON, with every image')
     .action(async (name: string, files: string[], { registry: registries = [], ...options }: SyncFlags) => {
       const { runMirrorSync } = await import('./mirror-sync.ts');
-      const { graph: graphs = [], listing: listings = [] } = options;
+      const { graph: graphs = [], listing: listings = [], resolve = [] } = options;
       const { fromMisses: fromMissesMs = null, every: everyMs = null } = options;
       const { maxAge: maxAgeMs = null, changedOnly = false, json = false } = options;
       const hasOthers = registries.length + graphs.length + listings.length > 0 || fromMissesMs !== null;
@@ -155,7 +161,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
         await runMirrorSync(loadExisting(options), {
           name,
           files: files.length === 0 && !hasOthers ? ['-'] : files,
-          ...{ registries, graphs, listings, fromMissesMs },
+          ...{ registries, resolve, graphs, listings, fromMissesMs },
           logins: { authFile: options.authfile ?? null, environment: process.env },
           ...{ listOnly: options.list === true, everyMs, maxAgeMs, changedOnly, json },
         }),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { loadYaml } from '../config.ts';
+import type { AskWeb } from '../domain/client-machine.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseImageName } from '../domain/image.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES } from '../domain/limits.ts';
@@ -15,9 +16,16 @@ import {
   releasesAtOnce,
   type WholeChannel,
 } from '../domain/release-graph.ts';
-import { type NamedImage, type NamedImages, namedImages, needsYaml } from '../domain/sync-source.ts';
+import {
+  type NamedImage,
+  type NamedImages,
+  type NamedReference,
+  namedImages,
+  needsYaml,
+} from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { viewed } from '../domain/view.ts';
+import type { ResolvedImages, UnresolvedName } from '../service/resolved-images.ts';
 import { administerByServer } from './administer.ts';
 import { readInput } from './input.ts';
 import type { LoginOptions } from './registry-logins.ts';
@@ -29,6 +37,8 @@ export interface MirrorSyncOptions {
   readonly files: readonly string[];
   /** `HOST/REPOSITORY`, each. */
   readonly registries: readonly string[];
+  /** Registries that are asked what names stand for, as parseResolveRule() reads them. */
+  readonly resolve: readonly string[];
   readonly logins: LoginOptions;
   readonly graphs: readonly string[];
   readonly listings: readonly string[];
@@ -43,9 +53,12 @@ export interface MirrorSyncOptions {
   readonly json: boolean;
 }
 
+const MAX_MANIFEST_BYTES = 4 * 1024 * 1024; // containers/image takes no larger manifest
 export const MAX_SOURCE_BYTES = 256 * 1024 * 1024;
 const CA = { maxBytes: MAX_CERTIFICATES_BYTES, remedy: 'name a file with certificates in PEM' };
 const PATIENCE_MS = 60_000;
+/** Names and registries that a message lists. */
+const MAX_TOLD = 10;
 /** A part of the interval, so that many sites do not ask the same upstream in the same second for ever. */
 const JITTER = 0.1;
 
@@ -104,13 +117,11 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
   const { name, maxAgeMs, changedOnly, json, listOnly } = options;
   if (options.files.includes('-') && process.stdin.isTTY === true)
     tell('images are read from standard input, one a line, like ubi9/ubi@sha256:<hex>; Ctrl-D ends them');
-  const { named, tagged, ...files } = await fromFiles(options.files);
-  if (tagged.size > 0) {
-    tell(
-      `${plural(tagged.size, 'name')} with a tag and without a digest ${tagged.size === 1 ? 'is' : 'are'} left out, like ${[...tagged][0]}: signatures are found by digest; --registry asks for the digests`,
-    );
-  }
+  const files = await fromFiles(options.files);
   const { images: fetched, ...elsewhere } = await fromElsewhere(options, config);
+  const references = [...files.references, ...elsewhere.references];
+  const resolved = await resolveAll(options, config, references);
+  tellPassedOver(resolved);
   const line = syncLine(name);
   const done = await administerByServer(config, async ({ mirrors }) => {
     const mirror = await mirrors.show(name);
@@ -118,7 +129,8 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     const missed =
       fromMissesMs === null ? [] : await mirrors.missed(name, new Date(Date.now() - fromMissesMs));
     const all = [
-      ...named,
+      ...files.named,
+      ...resolved.images,
       ...fetched.map((image) => asUpstream(image, mirror)),
       ...missed.flatMap((text) => namedOf(name, text)),
     ];
@@ -136,19 +148,21 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     const request = { images, maxAgeMs, releases, wholeChannels, onProgress: line.show };
     return { images, answer: await mirrors.sync(name, request) };
   }).finally(line.end);
+  const { unresolved } = resolved;
+  const exitCode = unresolved.length > 0 ? EXIT.failed : EXIT.done;
   if (done.answer === null) {
-    if (json) printJson({ images: done.images });
+    if (json) printJson({ images: done.images, unresolved });
     else if (done.images.length === 0) tell('clients missed nothing in that time; nothing is fetched');
     else print(done.images.join('\n'));
-    return EXIT.done;
+    return exitCode;
   }
-  tellSync(done.answer, { changedOnly, json });
-  return done.answer.counts.failed + done.answer.counts.refused > 0 ? EXIT.failed : EXIT.done;
+  tellSync(done.answer, { changedOnly, json, unresolved });
+  return done.answer.counts.failed + done.answer.counts.refused > 0 ? EXIT.failed : exitCode;
 }
 
 async function fromFiles(files: readonly string[]) {
   const named: NamedImage[] = [];
-  const tagged = new Set<string>();
+  const references: NamedReference[] = [];
   const releases: Release[] = [];
   for (const file of files) {
     const remedy = 'name a file with images, or - for standard input';
@@ -156,10 +170,10 @@ async function fromFiles(files: readonly string[]) {
     const text = Buffer.from(bytes).toString('utf8');
     releases.push(...graphReleases(text, null));
     const inFile = await namedIn(text);
-    named.push(...inFile.images);
-    for (const one of inFile.tagged) tagged.add(one);
+    for (const image of inFile.images) named.push(image);
+    for (const reference of inFile.references) references.push(reference);
   }
-  return { named, tagged, releases };
+  return { named, references, releases };
 }
 
 async function namedIn(text: string): Promise<NamedImages> {
@@ -170,40 +184,97 @@ async function namedIn(text: string): Promise<NamedImages> {
 async function fromElsewhere(
   { registries, graphs, listings, logins }: MirrorSyncOptions,
   config: Config,
-): Promise<GraphsTold & { readonly images: readonly NamedImage[] }> {
-  if (registries.length + graphs.length + listings.length === 0)
-    return { images: [], releases: [], wholeChannels: [] };
+): Promise<GraphsTold & NamedImages> {
+  const images: NamedImage[] = [];
+  const references: NamedReference[] = [];
+  const releases: Release[] = [];
+  const wholeChannels: WholeChannel[] = [];
+  if (registries.length + graphs.length + listings.length > 0) {
+    const { fetchGraph, listedImages, registryImages } = await import('../service/mirror-sources.ts');
+    await withPages(config, { maxBytes: MAX_SOURCE_BYTES }, async (ask) => {
+      const options = { ask, digestOf: sha256Of, onFound: showFound };
+      for (const url of graphs) {
+        const text = await fetchGraph(options, url);
+        const inGraph = await namedIn(text);
+        images.push(...inGraph.images);
+        references.push(...inGraph.references);
+        const named = graphReleases(text, url);
+        releases.push(...named);
+        wholeChannels.push(...graphChannels(named, url));
+      }
+      for (const url of listings) images.push(...(await listedImages(options, url)));
+      for (const registry of registries)
+        images.push(...(await registryImages(options, await loggedIn(registry, logins))));
+    });
+  }
+  return { images, references, releases, wholeChannels };
+}
+
+/** What the names stand for, by the registries that may be asked. @throws LookasideError */
+async function resolveAll(
+  { resolve, logins }: MirrorSyncOptions,
+  config: Config,
+  references: readonly NamedReference[],
+): Promise<ResolvedImages> {
+  if (resolve.length === 0) return { images: [], unresolved: [], unasked: references };
+  const { parseResolveRule, resolveImages } = await import('../service/resolved-images.ts');
+  const rules = resolve.map(parseResolveRule);
+  const bounds = { maxBytes: MAX_MANIFEST_BYTES };
+  return withPages(config, bounds, (ask) =>
+    withPages(config, { ...bounds, isPublicOnly: true }, (askPublic) => {
+      const withLogin = (registry: string) => loggedIn(registry, logins);
+      const options = { ask, askPublic, withLogin, digestOf, onFound: showFound };
+      return resolveImages(options, references, rules);
+    }),
+  );
+}
+
+async function withPages<T>(
+  { remote: { caFile } }: Config,
+  bounds: { readonly maxBytes: number; readonly isPublicOnly?: boolean },
+  act: (ask: AskWeb) => Promise<T>,
+): Promise<T> {
   const { openPages } = await import('../upstream/ask-pages.ts');
-  const { fetchGraph, listedImages, registryImages } = await import('../service/mirror-sources.ts');
-  const caFile = config.remote.caFile;
-  const pages = openPages({
-    ca: caFile === null ? null : Buffer.from(await readInput(caFile, CA)).toString('utf8'),
-    maxBytes: MAX_SOURCE_BYTES,
-    patienceMs: PATIENCE_MS,
-  });
-  const options = { ask: pages.ask, digestOf: sha256Of, onFound: showFound };
+  const ca = caFile === null ? null : Buffer.from(await readInput(caFile, CA)).toString('utf8');
+  const pages = openPages({ ca, patienceMs: PATIENCE_MS, ...bounds });
   try {
-    const images: NamedImage[] = [];
-    const releases: Release[] = [];
-    const wholeChannels: WholeChannel[] = [];
-    for (const url of graphs) {
-      const text = await fetchGraph(options, url);
-      images.push(...(await namedIn(text)).images);
-      const named = graphReleases(text, url);
-      releases.push(...named);
-      wholeChannels.push(...graphChannels(named, url));
-    }
-    for (const url of listings) images.push(...(await listedImages(options, url)));
-    // with zod, which only a file of log-ins needs
-    const { withLogin } = await import('./registry-logins.ts');
-    for (const registry of registries) {
-      images.push(...(await registryImages(options, await withLogin(registry, logins))));
-    }
-    return { images, releases, wholeChannels };
+    return await act(pages.ask);
   } finally {
     await pages.close();
     if (process.stderr.isTTY === true) process.stderr.write('\r\u001b[K');
   }
+}
+
+async function loggedIn(registry: string, logins: LoginOptions): Promise<string> {
+  // with zod, which only a file of log-ins needs
+  const { withLogin } = await import('./registry-logins.ts');
+  return withLogin(registry, logins);
+}
+
+/** Names with a tag whose digest nobody was asked for, and those of which a registry did not tell. */
+function tellPassedOver({ unresolved, unasked }: Pick<ResolvedImages, 'unresolved' | 'unasked'>): void {
+  const tagged = unasked.filter(({ digest }) => digest === null);
+  const [first] = tagged;
+  if (first !== undefined) {
+    const registries = new Set(tagged.flatMap(({ registry }) => registry ?? []));
+    const more = registries.size > MAX_TOLD ? `, or all for the ${registries.size} registries together` : '';
+    const ask =
+      registries.size === 0
+        ? '--resolve all=REGISTRY asks that registry for the digests'
+        : `to ask for the digests, add ${[...registries]
+            .slice(0, MAX_TOLD)
+            .map((one) => `--resolve ${one}`)
+            .join(' ')}${more}`;
+    tell(
+      escapeTerminal(
+        `${plural(tagged.length, 'name')} with a tag and without a digest ${tagged.length === 1 ? 'is' : 'are'} passed over, like ${first.name}: signatures are found by digest; ${ask}`,
+      ),
+    );
+  }
+  for (const { name, message } of unresolved.slice(0, MAX_TOLD))
+    tell(escapeTerminal(`not asked for whole: ${name}: ${message}`));
+  if (unresolved.length > MAX_TOLD)
+    tell(`and ${plural(unresolved.length - MAX_TOLD, 'other name')}; --json names each`);
 }
 
 function showFound(images: number): void {
@@ -211,9 +282,11 @@ function showFound(images: number): void {
     process.stderr.write(`\r\u001b[K${plural(images, 'image')} named so far`);
 }
 
-function sha256Of(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+function digestOf(bytes: Uint8Array, algorithm: string): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
+
+const sha256Of = (bytes: Uint8Array) => digestOf(bytes, 'sha256');
 
 /** A mirror registry may have other paths than the upstream: those that a view rewrites. */
 function asUpstream(
@@ -255,7 +328,7 @@ function imagesOf(
   if (images.size === 0)
     throw new LookasideError(
       'REQUEST_INVALID',
-      'no image with a digest is named, so nothing is fetched; name a file with one a line, like ubi9/ubi@sha256:<hex>, or give --registry, --graph, --listing or --from-misses',
+      'no image with a digest is named, so nothing is fetched; name a file with one a line, like ubi9/ubi@sha256:<hex>, or give --registry, --graph, --listing or --from-misses; names with a tag need --resolve',
     );
   if (images.size > MAX_MIRROR_IMAGES) {
     const message = `${images.size} images are named, and one run takes ${MAX_MIRROR_IMAGES}; divide them`;
@@ -264,13 +337,19 @@ function imagesOf(
   return [...images];
 }
 
-function tellSync(answer: SyncAnswer, { changedOnly, json }: { changedOnly: boolean; json: boolean }): void {
+interface Telling {
+  readonly changedOnly: boolean;
+  readonly json: boolean;
+  readonly unresolved: readonly UnresolvedName[];
+}
+
+function tellSync(answer: SyncAnswer, { changedOnly, json, unresolved }: Telling): void {
   const { counts, startedAt, finishedAt } = answer;
   const images = answer.images.filter(
     ({ result }) => !changedOnly || !['unchanged', 'missing'].includes(result),
   );
   if (json) {
-    printJson({ startedAt, finishedAt, counts, images });
+    printJson({ startedAt, finishedAt, counts, images, unresolved });
     return;
   }
   for (const { image, result, message } of images) {

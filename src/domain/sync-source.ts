@@ -1,6 +1,7 @@
 // Which images a file names that people have at hand: lists, oc-mirror's mapping, pods, update graphs, catalogues.
 import { LookasideError } from './errors.ts';
 import { parseDigest, parseImageName } from './image.ts';
+import { parseReference } from './reference.ts';
 import { quoted } from './text.ts';
 
 /** An image that a file names; `repository` has no registry. */
@@ -11,10 +12,25 @@ export interface NamedImage {
   readonly digest: string;
 }
 
+/** A name of which a registry could tell more: for a tag the digest, for a list its platforms. */
+export interface NamedReference {
+  /** As the source has it. */
+  readonly name: string;
+  /** Host, and port where one is written; null: the name has none. */
+  readonly registry: string | null;
+  /** Null where the digest stands alone. */
+  readonly repository: string | null;
+  /** Null: neither tag nor digest is written, or the digest alone. */
+  readonly tag: string | null;
+  readonly digest: string | null;
+  /** Where oc-mirror copies it to: `m.example:5000/openshift/release-images:4.18.1-x86_64`; null: that is not said. */
+  readonly copiedTo: string | null;
+}
+
 export interface NamedImages {
   readonly images: readonly NamedImage[];
-  /** Names with a tag and without a digest: a registry would have to be asked. */
-  readonly tagged: readonly string[];
+  /** Each name once, also those in `images`. */
+  readonly references: readonly NamedReference[];
 }
 
 const DIGEST = /sha(?:256|384|512):[0-9a-f]{64,128}/;
@@ -48,52 +64,65 @@ function isSyncYaml(trimmed: string): boolean {
 
 function collector() {
   const images = new Map<string, NamedImage>();
-  const tagged = new Set<string>();
-  function add(name: string): boolean {
-    const image = parseNamed(name);
-    if (image === null) return false;
-    if ('digest' in image) images.set(`${image.repository ?? ''}@${image.digest}`, image);
-    else tagged.add(image.name);
+  const references = new Map<string, NamedReference>();
+  function add(text: string, copiedTo: string | null = null): boolean {
+    const named = parseNamed(text);
+    if (named === null) return false;
+    const { repository, digest } = named;
+    if (digest !== null) images.set(`${repository ?? ''}@${digest}`, { repository, digest });
+    if (!references.has(named.name)) references.set(named.name, { ...named, copiedTo });
     return true;
   }
   return {
     add,
     /** For text that may be anything: what no image can be called is none, and must not keep the others from being fetched. */
-    addIfNamed: (name: string) => {
-      if (!DIGEST.test(name)) return;
-      const image = parseNamed(name);
-      if (image === null || !('digest' in image)) return;
-      const { repository, digest } = image;
-      if (repository === null || parseImageName('', `${repository}@${digest}`) !== null) add(name);
+    addIfNamed: (text: string, member: string | null) => {
+      const hasDigest = DIGEST.test(text);
+      // without a digest, what a text is can be told by its member alone
+      if (!hasDigest && (member !== 'image' || !/[/:]/.test(text) || parseReference(text) === null)) return;
+      const named = parseNamed(text);
+      if (named === null || (hasDigest && named.digest === null)) return;
+      const { repository, digest } = named;
+      if (repository === null || digest === null || parseImageName('', `${repository}@${digest}`) !== null)
+        add(text);
     },
-    result: (): NamedImages => ({ images: [...images.values()], tagged: [...tagged] }),
+    result: (): NamedImages => ({ images: [...images.values()], references: [...references.values()] }),
   };
 }
 
 type Collector = ReturnType<typeof collector>;
 
-function parseNamed(text: string): NamedImage | { readonly name: string } | null {
-  const name = text
-    .trim()
-    .replace(/^(?:docker|oci|docker-pullable|cri-o):\/\//, '')
-    .replace(/^"|"$/g, '');
-  const [front = '', digest, ...rest] = name.split('@');
+function parseNamed(text: string): Omit<NamedReference, 'copiedTo'> | null {
+  const name = withoutTransport(text).replace(/^"|"$/g, '');
+  const [front = '', digest = null, ...rest] = name.split('@');
   if (rest.length > 0) return null;
-  if (digest === undefined && parseDigest(front) !== null) return { repository: null, digest: front };
-  if (!/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/.test(front)) return null;
-  if (digest === undefined) return front.includes('/') || front.includes(':') ? { name: front } : null;
-  if (parseDigest(digest) === null) return null;
-  return {
-    repository: withoutRegistry(front.replace(/:[^/:]*$/, (tag) => (/^:\d+$/.test(tag) ? tag : ''))),
-    digest,
-  };
+  if (digest === null && parseDigest(front) !== null)
+    return { name, registry: null, repository: null, tag: null, digest: front };
+  if (!/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/.test(front) || /^sha(?:256|384|512):/.test(front)) return null;
+  if (digest === null ? !/[/:]/.test(front) : parseDigest(digest) === null) return null;
+  const { registry, path } = splitRegistry(front);
+  const colon = path.lastIndexOf(':');
+  const tag = colon > path.lastIndexOf('/') ? path.slice(colon + 1) : null;
+  const written = tag === null ? path : path.slice(0, colon);
+  const repository = isHub(registry) && !written.includes('/') ? `library/${written}` : written;
+  return { name, registry, repository, tag: digest === null ? tag : null, digest };
+}
+
+/** Docker Hub, by one of the names that images have. */
+function isHub(registry: string | null): boolean {
+  return registry === 'docker.io' || registry === 'index.docker.io';
+}
+
+function withoutTransport(text: string): string {
+  return text.trim().replace(/^(?:docker|oci|docker-pullable|cri-o):\/\//, '');
 }
 
 /** Registries have a dot or a port in their name, or are localhost, as distribution/reference has it. */
-function withoutRegistry(name: string): string {
+function splitRegistry(name: string): { readonly registry: string | null; readonly path: string } {
   const slash = name.indexOf('/');
   const first = slash === -1 ? '' : name.slice(0, slash);
-  return first === 'localhost' || /[.:]/.test(first) ? name.slice(slash + 1) : name;
+  if (first !== 'localhost' && !/[.:]/.test(first)) return { registry: null, path: name };
+  return { registry: first, path: name.slice(slash + 1) };
 }
 
 function readLine(line: string, number: number, images: Collector): void {
@@ -101,8 +130,9 @@ function readLine(line: string, number: number, images: Collector): void {
   if (text === '') return;
   const folder = text.replace(/(sha(?:256|384|512))=(?=[0-9a-f]{64,128}\/?$)/, '$1:');
   // oc-mirror: src@sha256:…=dst@sha256:…; the source is what is signed
-  const name = /^([^=\s]+)=[^=\s]+$/.exec(folder)?.[1] ?? folder.replace(/\/$/, '');
-  if (images.add(name)) return;
+  const [, source, copy = null] = /^([^=\s]+)=([^=\s]+)$/.exec(folder) ?? [];
+  const name = source ?? folder.replace(/\/$/, '');
+  if (images.add(name, copy === null ? null : withoutTransport(copy))) return;
   throw new LookasideError(
     'REQUEST_INVALID',
     `line ${number} names no image: ${quoted(text)}; wanted REPOSITORY@sha256:<hex> or sha256:<hex>, one a line`,
@@ -136,12 +166,46 @@ function* jsonValues(text: string): Generator<unknown> {
 
 const MAX_DEPTH = 64;
 
+type Take = (text: string, member: string | null) => void;
+
 /** Every text within: which member names an image differs from tool to tool, and a digest is no other thing. */
-function strings(value: unknown, take: (text: string) => void, depth: number): void {
-  if (typeof value === 'string') take(value);
-  else if (typeof value === 'object' && value !== null && depth < MAX_DEPTH) {
-    for (const inner of Object.values(value)) strings(inner, take, depth + 1);
+function strings(value: unknown, take: Take, depth: number, member: string | null = null): void {
+  if (typeof value === 'string') take(value, member);
+  else if (Array.isArray(value) && depth < MAX_DEPTH) {
+    for (const inner of value) strings(inner, take, depth + 1, member);
+  } else if (typeof value === 'object' && value !== null && depth < MAX_DEPTH) {
+    const covered = 'spec' in value && 'status' in value ? coveredTags(value) : NO_TAGS;
+    const takeOthers: Take =
+      covered.size === 0 ? take : (text, of) => void (covered.has(text) || take(text, of));
+    for (const [name, inner] of entries(value)) strings(inner, takeOthers, depth + 1, name);
   }
+}
+
+const NO_TAGS: ReadonlySet<string> = new Set();
+const STATUSES = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'];
+const CONTAINERS = ['containers', 'initContainers', 'ephemeralContainers'];
+
+/** Of a pod the names with a tag of which its status names what runs, by digest. */
+function coveredTags(pod: object): ReadonlySet<string> {
+  const [spec, status] = [entries(entries(pod).get('spec')), entries(entries(pod).get('status'))];
+  const covered = new Set<string>();
+  const running = new Set<unknown>();
+  for (const one of STATUSES.flatMap((name) => listOf(status.get(name)))) {
+    const [image, imageID] = [one.get('image'), one.get('imageID')];
+    if (typeof imageID !== 'string' || !imageID.includes('@')) continue;
+    running.add(one.get('name'));
+    if (typeof image === 'string') covered.add(image);
+  }
+  for (const one of CONTAINERS.flatMap((name) => listOf(spec.get(name)))) {
+    const image = one.get('image');
+    const name = one.get('name');
+    if (typeof name === 'string' && running.has(name) && typeof image === 'string') covered.add(image);
+  }
+  return covered;
+}
+
+function listOf(value: unknown): readonly Map<string, unknown>[] {
+  return Array.isArray(value) ? value.map(entries) : [];
 }
 
 /** `registry: {images: {repository: [tag or digest]}}` */

@@ -113,7 +113,8 @@ async function manifestsOf(
   return [own, ...platformsOf(answer.body)];
 }
 
-function platformsOf(manifest: Uint8Array): readonly string[] {
+/** Digests of the manifests that the list names; none where it is no list. */
+export function platformsOf(manifest: Uint8Array): readonly string[] {
   const value = jsonOf(manifest);
   const entries = membersOf(value).manifests;
   if (!Array.isArray(entries)) return [];
@@ -123,7 +124,7 @@ function platformsOf(manifest: Uint8Array): readonly string[] {
   });
 }
 
-interface Registry {
+export interface Registry {
   /** Null: it is not there. `repository`: what a token is asked for. */
   get(path: string, repository: string | null): Promise<Answer | null>;
   /** Null: there is no such repository. */
@@ -139,7 +140,8 @@ const ACCEPT = [
   'application/json',
 ].join(', ');
 
-function openRegistry(ask: AskWeb, base: URL): Registry {
+/** `base`: perhaps with user and password, which go to that origin and to its tokens' server alone. */
+export function openRegistry(ask: AskWeb, base: URL): Registry {
   const tokens = new Map<string, string>();
 
   async function get(path: string, repository: string | null): Promise<Answer | null> {
@@ -227,6 +229,7 @@ async function asked(ask: AskWeb, url: string, headers: Readonly<Record<string, 
       throw new LookasideError(
         'SERVER_UNREACHABLE',
         `${withoutSecrets(url)} cannot be read: ${answer.why}; ${todoFor(answer.why)}`,
+        { detail: { isDown: true } },
       );
   }
 }
@@ -240,6 +243,8 @@ function todoFor(why: string): string {
   if (why === 'ECONNREFUSED') return 'nothing listens there; start it, or correct the host and the port';
   if (why === 'ENOTFOUND') return 'there is no such host; correct its name';
   if (why === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'its certificate is for other names; use one of those';
+  if (why === 'NOT_PUBLIC')
+    return 'it, or where it sends those who ask, has an address that is not on the public internet; where that is meant, name the registry: --resolve HOST';
   if (UNTRUSTED.test(why))
     return "its certificate is by an authority that is not trusted here; give that authority's certificate with --ca FILE or LOOKASIDE_CA";
   return 'try again';
@@ -253,10 +258,11 @@ function refused(url: string, status: number): LookasideError {
   return new LookasideError(
     'SERVER_UNREACHABLE',
     `${withoutSecrets(url)} answered ${status}, and 200 was wanted${why}`,
+    { detail: { isDown: status >= 500 || status === 429 } },
   );
 }
 
-function requireFew(count: number, from: string): void {
+export function requireFew(count: number, from: string): void {
   if (count <= MAX_MIRROR_IMAGES) return;
   throw invalid(`${withoutSecrets(from)} names more than ${MAX_MIRROR_IMAGES} images; name a part of it`);
 }

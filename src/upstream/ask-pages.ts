@@ -5,12 +5,15 @@ import { EnvHttpProxyAgent } from 'undici';
 import type { AskWeb, WebAnswer } from '../domain/client-machine.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { toUrl } from '../domain/url.ts';
+import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
 
 export interface AskPagesOptions {
   /** Certificates in PEM that are trusted beside the usual ones; null: only those. */
   readonly ca: string | null;
   readonly maxBytes: number;
   readonly patienceMs: number;
+  /** Nobody has typed the addresses: only those of the public internet are asked. Through a proxy, the proxy decides. */
+  readonly isPublicOnly?: boolean;
 }
 
 const MOST_REDIRECTS = 10;
@@ -18,7 +21,7 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
 export function openPages(options: AskPagesOptions): { readonly ask: AskWeb; close(): Promise<void> } {
-  const agent = openAgent(options.ca);
+  const agent = openAgent(options);
 
   async function ask(text: string, headers: Readonly<Record<string, string>> = {}): Promise<WebAnswer> {
     let url = new URL(text);
@@ -27,6 +30,7 @@ export function openPages(options: AskPagesOptions): { readonly ask: AskWeb; clo
     const signal = AbortSignal.timeout(options.patienceMs);
     try {
       for (let hop = 0; hop <= MOST_REDIRECTS; hop += 1) {
+        if (options.isPublicOnly === true && isLocal(url)) throw new NotPublic(url.host);
         const isFirst = url.origin === origin;
         const { authorization, ...plain } = headers;
         const secret = authorization ?? login;
@@ -56,6 +60,7 @@ export function openPages(options: AskPagesOptions): { readonly ask: AskWeb; clo
       return { kind: 'failed', why: `it redirects more than ${MOST_REDIRECTS} times` };
     } catch (error) {
       if (signal.aborted) return { kind: 'failed', why: 'it took too long' };
+      if (isNotPublic(error)) return { kind: 'failed', why: 'NOT_PUBLIC' };
       // a message of undici may hold the whole URL
       return { kind: 'failed', why: systemCode(error) ?? 'the connection failed' };
     }
@@ -64,10 +69,24 @@ export function openPages(options: AskPagesOptions): { readonly ask: AskWeb; clo
   return { ask, close: () => agent.destroy() };
 }
 
-function openAgent(ca: string | null): EnvHttpProxyAgent {
+/** A literal address is connected to without a look-up, and the system may know names of itself. */
+function isLocal({ hostname }: URL): boolean {
+  const isLiteral = /^[\d.]+$|^\[/.test(hostname);
+  return isLiteral ? !isPublicAddress(hostname) : /(?:^|\.)localhost\.?$/i.test(hostname);
+}
+
+function isNotPublic(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof NotPublic) return true;
+  }
+  return false;
+}
+
+function openAgent({ ca, isPublicOnly = false }: AskPagesOptions): EnvHttpProxyAgent {
   const tls = ca === null ? {} : { ca: [...rootCertificates, ca] };
+  const connect = isPublicOnly ? { ...tls, lookup: lookupPublic } : tls;
   try {
-    return new EnvHttpProxyAgent({ connect: tls, requestTls: tls, proxyTunnel: false });
+    return new EnvHttpProxyAgent({ connect, requestTls: tls, proxyTunnel: false });
   } catch (error) {
     throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
       cause: error,

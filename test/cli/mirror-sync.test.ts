@@ -114,3 +114,44 @@ test('mirror status exits 1 while the last sync has images that failed, and says
   const well = await runLookaside(['mirror', 'status', '--data', data]);
   assert.equal(well.status, 0, well.stdout);
 });
+
+test('names with a tag are told with what to do, and what a registry does not tell makes the sync fail', async () => {
+  const hex = 'c'.repeat(64);
+  const page = (value: unknown) => Buffer.from(JSON.stringify(value));
+  await using site = await openHostileSite(
+    serving(new Map([['/v2/team/app/manifests/v1', page({ manifests: [{ digest: `sha256:${hex}` }] })]])),
+  );
+  await using temp = await openTempFolder();
+  const data = path.join(temp.path, 'data');
+  await makeDataDirectory(data);
+  await runLookaside(['mirror', 'add', 'rh', '--upstream', site.url, '--prefix', '/rh', '--data', data]);
+  const host = new URL(site.url).host;
+  const pods = path.join(temp.path, 'pods.json');
+  await writeFile(
+    pods,
+    JSON.stringify({ items: [{ image: `${host}/team/app:v1` }, { image: 'quay.io/x:1' }] }),
+  );
+  const list = ['mirror', 'sync', 'rh', pods, '--list', '--data', data];
+  const without = await runLookaside(list);
+  assert.equal(without.status, 1);
+  assert.match(without.stderr, /2 names with a tag and without a digest are passed over, like /m);
+  assert.ok(without.stderr.includes(`add --resolve ${host} --resolve quay.io\n`), without.stderr);
+  const typed = await runLookaside([...list, '--resolve', `http://${host}`]);
+  assert.equal(typed.status, 0, typed.stderr);
+  assert.equal(typed.stdout.trim().split('\n').at(-1), `team/app@sha256:${hex}`);
+  assert.match(typed.stderr, /1 name with a tag .* add --resolve quay\.io$/m);
+
+  const asked = site.asked.length;
+  const all = await runLookaside([
+    ...list,
+    '--resolve',
+    'all',
+    '--resolve',
+    'quay.io=http://127.0.0.1:1',
+    '--json',
+  ]);
+  assert.equal(all.status, 1, all.stderr);
+  assert.match(all.stderr, /NOT_PUBLIC; .* --resolve HOST$/m);
+  assert.match(all.stderr, /quay\.io\/x:1: http:\/\/127\.0\.0\.1:1\/.* nothing listens there/);
+  assert.equal(site.asked.length, asked);
+});

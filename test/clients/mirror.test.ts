@@ -8,7 +8,7 @@ import { type Answering, type HostileSite, openHostileSite, serving } from '../u
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, type ClientHome, makeClientHome } from './client-home.ts';
 import { describeOutcome } from './command.ts';
-import { writeImage } from './image.ts';
+import { writeImage, writeImageList } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
 import { isByNodes } from './served-by.ts';
 import { type LookasideServer, runLookaside, startServer } from './server.ts';
@@ -116,5 +116,38 @@ describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry
     const plain = await sync('plain', unsigned);
     assert.equal(plain.counts.missing, 1);
     assertRefused(plain.copied, 1, 'A signature was required, but no signature exists');
+  });
+
+  test('for a tag the mirror asks the registry for its list and its platforms, and podman pulls one of them', async () => {
+    const source = await writeImageList(path.join(scene.folder, 'many'), 'many');
+    const publisher = await scene.publisher('pushes-many', 'http://127.0.0.1:1');
+    const flags = ['--all', '--sign-by', scene.alice.email, '--sign-identity', `${VENDOR}/base/many:v1`];
+    await scene.push(publisher, source, 'redhat/base/many:v1', ...flags);
+    const files = [...(await scene.signatureFiles('redhat/base/many'))];
+    assert.equal(files.length, 3);
+    site.answer = serving(
+      new Map(files.map(([name, bytes]) => [`/sigs/${name.replace(/^redhat\//, '')}`, bytes])),
+    );
+    const file = path.join(scene.folder, 'tags.yaml');
+    await writeFile(file, `${VENDOR}:\n  images:\n    base/many:\n      - v1\n`);
+    const sync = ['mirror', 'sync', 'vendor', file, '--data', data, '--json'];
+
+    const without = await runLookaside(sync);
+    assert.equal(without.status, 1, describeOutcome(without));
+    assert.match(
+      without.stderr,
+      /1 name with a tag and without a digest is passed over, like registry\.vendor\.example\/base\/many:v1: .* add --resolve registry\.vendor\.example\n/,
+    );
+    const synced = await runLookaside([...sync, '--resolve', `${VENDOR}=http://${scene.registry}/redhat`]);
+    assert.equal(synced.status, 0, describeOutcome(synced));
+    const { counts, images, unresolved } = JSON.parse(synced.stdout);
+    assert.deepEqual([counts.new, images.length, unresolved], [3, 3, []], describeOutcome(synced));
+    // by its digest alone the list is one image, and by its manifest it has platforms
+    const list = path.join(scene.folder, 'list.txt');
+    await writeFile(list, `${VENDOR}/${images[0].image}\n`);
+    const byDigest = [...sync.with(3, list), '--resolve', `all=http://${scene.registry}/redhat`];
+    assert.equal(JSON.parse((await runLookaside(byDigest)).stdout).counts.unchanged, 3);
+    site.answer = (req) => req.socket.destroy();
+    assertAccepted(await reader.podman('pull', '--arch', 'arm64', `${VENDOR}/base/many:v1`));
   });
 });

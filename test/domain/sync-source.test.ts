@@ -10,6 +10,10 @@ function named(text: string): readonly string[] {
   return namedImages(text, parse).images.map(({ repository, digest }) => `${repository ?? ''}@${digest}`);
 }
 
+function tagged(text: string): readonly string[] {
+  return namedImages(text, parse).references.flatMap(({ name, digest }) => (digest === null ? name : []));
+}
+
 test('lists of names and digests are read line by line, with remarks', () => {
   const text = `# signed\nquay.io/team/app@${A}\n\nregistry.example:5000/app:v1@${B} # both\n${A}\nteam/app@${A}\n`;
   assert.deepEqual(named(text), [`team/app@${A}`, `app@${B}`, `@${A}`]);
@@ -23,7 +27,7 @@ test('the sources of oc-mirror’s mapping.txt are read, and tags are told apart
     'registry.redhat.io/ubi9/ubi:latest=m.example/ubi9/ubi:latest',
   ].join('\n');
   assert.deepEqual(named(text), [`ubi9/ubi@${A}`, `openshift-release-dev/ocp-release@${B}`]);
-  assert.deepEqual(namedImages(text, parse).tagged, ['registry.redhat.io/ubi9/ubi:latest']);
+  assert.deepEqual(tagged(text), ['registry.redhat.io/ubi9/ubi:latest']);
 });
 
 test('what JSON holds beside images, and no image can be called, is passed over', () => {
@@ -41,6 +45,7 @@ test('pods, graphs and catalogues name images wherever they stand', () => {
     ],
   };
   assert.deepEqual(named(JSON.stringify(pods, null, 2)), [`a/b@${A}`, `a/c@${B}`]);
+  assert.deepEqual(tagged(JSON.stringify(pods)), ['quay.io/a/c:v1']);
   const graph = { nodes: [{ version: '4.18.1', payload: `quay.io/x/ocp-release@${A}` }], edges: [[0, 1]] };
   assert.deepEqual(named(JSON.stringify(graph)), [`x/ocp-release@${A}`]);
   const catalogue = [
@@ -53,16 +58,68 @@ test('pods, graphs and catalogues name images wherever they stand', () => {
   assert.deepEqual(named(indented), [`o/bundle@${A}`, `o/app@${B}`]);
 });
 
+test('of a pod, a tag is passed over where its status names what runs by digest', () => {
+  const pod = {
+    spec: {
+      containers: [
+        { name: 'a', image: 'quay.io/a/run:v1' },
+        { name: 'b', image: 'quay.io/a/waits:v1' },
+      ],
+      volumes: [{ rbd: { image: 'disk' } }, { hostPath: { path: 'quay.io/a/path:v1' } }],
+    },
+    status: {
+      containerStatuses: [
+        { name: 'a', image: 'docker.io/a/run:v1', imageID: `quay.io/a/run@${A}` },
+        { name: 'b', image: 'quay.io/a/waits:v1', imageID: '' },
+      ],
+    },
+  };
+  const text = JSON.stringify({ items: [pod] });
+  assert.deepEqual(named(text), [`a/run@${A}`]);
+  assert.deepEqual(tagged(text), ['quay.io/a/waits:v1']);
+  assert.deepEqual(tagged(JSON.stringify({ kind: 'Deployment', image: 'nginx:1.25' })), ['nginx:1.25']);
+});
+
+test('a name says where it can be asked for: its registry, and where oc-mirror copies it to', () => {
+  const text = [
+    `docker://quay.io/openshift-release-dev/ocp-release:4.18.1=docker://m.example:5000/openshift/release-images:4.18.1`,
+    `docker.io/busybox:1.36`,
+    `team/app:v1@${A}`,
+    B,
+  ].join('\n');
+  const common = { registry: null, tag: null, digest: null, copiedTo: null };
+  assert.deepEqual(namedImages(text, parse).references, [
+    {
+      ...common,
+      name: 'quay.io/openshift-release-dev/ocp-release:4.18.1',
+      registry: 'quay.io',
+      repository: 'openshift-release-dev/ocp-release',
+      tag: '4.18.1',
+      copiedTo: 'm.example:5000/openshift/release-images:4.18.1',
+    },
+    {
+      ...common,
+      name: 'docker.io/busybox:1.36',
+      registry: 'docker.io',
+      repository: 'library/busybox',
+      tag: '1.36',
+    },
+    { ...common, name: `team/app:v1@${A}`, repository: 'team/app', digest: A },
+    { ...common, name: B, repository: null, digest: B },
+  ]);
+});
+
 test('skopeo’s sync.yaml is read', () => {
   const text = `registry.redhat.io:\n  images:\n    ubi9/ubi:\n      - "${A}"\n      - latest\n`;
   assert.deepEqual(named(text), [`ubi9/ubi@${A}`]);
-  assert.deepEqual(namedImages(text, parse).tagged, ['registry.redhat.io/ubi9/ubi:latest']);
+  assert.deepEqual(tagged(text), ['registry.redhat.io/ubi9/ubi:latest']);
 });
 
 test('a line that names nothing is told by its number, and so is broken JSON', () => {
   for (const [text, why] of [
     [`team/app@${A}\n??\n`, /line 2 names no image/],
     [`team/app@sha256:abc\n`, /line 1 names no image/],
+    ['sha256:abc\n', /line 1 names no image/],
     ['{"items":[', /begins like JSON/],
   ] as const) {
     assert.throws(
