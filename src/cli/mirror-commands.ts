@@ -83,7 +83,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
     });
   withServerOrData(mirror.command('status'))
     .description(
-      'show how the mirrors are doing; exit code 1 when an upstream fails, or when images of the last sync have failed',
+      'show how the mirrors are doing; exit code 1 when an upstream fails, images of the last sync have failed, or sets cannot be stored',
     )
     .argument('[name]', 'the name of one mirror (default: all)')
     .option('--json', 'print JSON')

@@ -192,7 +192,10 @@ export async function runMirrorShow(
   return EXIT.done;
 }
 
-/** Exit code 1 when the newest walk of a mirror has failed, its upstreams rest, or images of its last sync have failed. */
+/**
+ * Exit code 1 when the newest walk of a mirror has failed, its upstreams rest, images of its last sync have failed, or sets cannot be
+ * stored.
+ */
 export async function runMirrorStatus(
   config: Config,
   { name, json }: { readonly name: string | null; readonly json: boolean },
@@ -211,6 +214,7 @@ export async function runMirrorStatus(
       stateText(mirror),
       String(mirror.goneUpstream),
       String(mirror.leftOut),
+      String(mirror.unstored),
       syncText(mirror),
       mirror.lastFault === null ? '-' : `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`,
     ]);
@@ -223,6 +227,7 @@ export async function runMirrorStatus(
       'UPSTREAM',
       'GONE',
       'LEFT OUT',
+      'UNSTORED',
       'SYNCED',
       'LAST FAULT',
     ];
@@ -323,7 +328,7 @@ function prefixesOf({ views }: Pick<MirrorSettings, 'views'>): string {
 
 function isWell(mirror: MirrorStatus): boolean {
   const isAnswering = ['ok', 'idle'].includes(upstreamState(mirror));
-  return isAnswering && (mirror.lastSync?.counts.failed ?? 0) === 0;
+  return isAnswering && mirror.unstored === 0 && (mirror.lastSync?.counts.failed ?? 0) === 0;
 }
 
 function stateText(mirror: MirrorStatus): string {
@@ -395,6 +400,12 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
     ['Last whole sync', mirror.completeAt?.toISOString() ?? null],
     ['Gone upstream', `${plural(mirror.goneUpstream, 'signature')}, served here all the same`],
     ['Left out', `${plural(mirror.leftOut, 'signature')} that no client could use`],
+    [
+      'Not stored',
+      mirror.unstored === 0
+        ? null
+        : `${plural(mirror.unstored, 'image')}, served from memory; make room on the disk before the server stops, or their numbers may change`,
+    ],
   ];
   return lines.flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(20)}${value}`]));
 }

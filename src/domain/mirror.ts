@@ -81,6 +81,8 @@ export interface MirrorStatus extends MirrorSettings {
   readonly goneUpstream: number;
   /** Signatures of the upstream that are not served, as no client could use them. */
   readonly leftOut: number;
+  /** Images whose sets are served from memory alone, because they could not be stored. */
+  readonly unstored: number;
 }
 
 /**

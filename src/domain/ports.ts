@@ -827,11 +827,16 @@ export interface SetPublisher {
 }
 
 export interface BatchPublisher extends SetPublisher {
+  /** With `isLastTry` it may take three quarters of the space that is kept in reserve. */
+  publish(...set: [...Parameters<SetPublisher['publish']>, isLastTry?: boolean]): Promise<Published>;
   /**
    * The same for one of many: those that come together are synced together. Resolves once there is room for it, which is at once
    * unless much is waiting.
    */
-  gather(...set: Parameters<SetPublisher['publish']>): Promise<{ readonly done: Promise<Published> }>;
+  gather(
+    image: ImageId,
+    blobs: Parameters<SetPublisher['publish']>[1],
+  ): Promise<{ readonly done: Promise<Published> }>;
 }
 
 /** What the last whole walk of a mirror has found of an image. */

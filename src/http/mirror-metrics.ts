@@ -3,7 +3,10 @@ import { Gauge, type Registry } from 'prom-client';
 import type { MirrorStatus } from '../domain/mirror.ts';
 
 export interface MirrorSource
-  extends Pick<MirrorStatus, 'name' | 'lastSync' | 'completeAt' | 'restingMs' | 'goneUpstream' | 'leftOut'> {
+  extends Pick<
+    MirrorStatus,
+    'name' | 'lastSync' | 'completeAt' | 'restingMs' | 'goneUpstream' | 'leftOut' | 'unstored'
+  > {
   /** Since the last sync in which nothing failed; null: there was none. */
   readonly lagMs: number | null;
 }
@@ -54,6 +57,11 @@ const TOLD: readonly Told[] = [
     name: 'lookaside_mirror_left_out_signatures',
     help: 'Signatures of the upstream that a mirror does not serve, as no client could use them',
     tell: ({ leftOut }, set) => set({}, leftOut),
+  },
+  {
+    name: 'lookaside_mirror_unstored_images',
+    help: 'Images whose signatures a mirror serves from memory alone, because they could not be stored',
+    tell: ({ unstored }, set) => set({}, unstored),
   },
 ];
 

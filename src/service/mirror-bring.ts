@@ -1,7 +1,7 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
 import { LRUCache } from 'lru-cache';
-import { createBatches, createPlaces, type Place } from '../domain/concurrency.ts';
+import { createBatches, createPlaces, forEachConcurrently, type Place } from '../domain/concurrency.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
@@ -92,6 +92,10 @@ export interface Bringer {
   readonly left: { readonly heldSets: Pick<HeldSets, 'all'>; readonly failures: () => Iterable<FailedWalk> };
   /** Notes the walks that have failed while nothing could be noted. Never throws. */
   noteFailures(): Promise<void>;
+  /** Sets that are served from memory, because they could not be stored. */
+  readonly unstored: number;
+  /** Tries once more to store what is held in memory, and then no more. Never throws. */
+  stop(): Promise<void>;
 }
 
 interface Judged {
@@ -131,6 +135,12 @@ const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 const WALKED = { items: 500, bytes: 64 * 1024 * 1024 };
 /** Of a larger mirror on a full disk, those that have failed first are forgotten. */
 const MAX_UNWRITTEN = 100_000;
+const STORE_AGAIN_MS = 30_000;
+const STORED_AT_ONCE = 16;
+/** Less than the ten seconds that containers have to stop. */
+const LAST_TRY_MS = 4000;
+const UNSTORED_TEXT =
+  'mirrored sets were served from memory, and the disk does not take them: the upstream may give them other numbers from now on';
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
 
@@ -142,6 +152,7 @@ export function createBringer(options: BringerOptions): Bringer {
   const failures = createFailureNotes(options);
   const noteFailed = createNoter(options, failures.write);
   const places = createPlaces(WALKED);
+  const retries = createRetries(options, heldSets);
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
@@ -253,6 +264,7 @@ export function createBringer(options: BringerOptions): Bringer {
         'a mirrored set cannot be stored; it is served from memory',
       );
       const { set, added } = await heldSets.hold(image, kept, purpose === 'read');
+      retries.begin();
       if (set.entries.length === 0) return { kind: 'empty', leftOut };
       const given = purpose === 'sync' ? withoutBytes(set) : set;
       return { kind: 'set', set: given, added, leftOut, unstored: error.message };
@@ -265,6 +277,7 @@ export function createBringer(options: BringerOptions): Bringer {
     heldBlob: heldSets.blob,
     takeOver({ left }) {
       heldSets.takeOver(left.heldSets);
+      retries.begin();
       failures.keep(left.failures());
     },
     left: { heldSets, failures: failures.all },
@@ -274,6 +287,63 @@ export function createBringer(options: BringerOptions): Bringer {
       } catch (error) {
         tellUnnoted(options, error, failures.size);
       }
+    },
+    get unstored() {
+      return heldSets.all.size;
+    },
+    stop: retries.stop,
+  };
+}
+
+/** Stores what is held in memory as soon as the disk takes it, without the upstream. */
+function createRetries(
+  { publisher, clock, wait, log }: Pick<BringerOptions, 'publisher' | 'clock' | 'wait' | 'log'>,
+  heldSets: Pick<HeldSets, 'all' | 'releaseIf'>,
+) {
+  let isWaiting = false;
+  let isStopped = false;
+  let underWay = Promise.resolve();
+
+  /** Ends with the first that fails; the last try goes on with the others, for so long. */
+  async function storeAll(isLastTry: boolean): Promise<void> {
+    const untilMs = clock.monotonicMs() + LAST_TRY_MS;
+    let isOver = false;
+    await forEachConcurrently([...heldSets.all.values()], STORED_AT_ONCE, async (held) => {
+      if (isLastTry ? clock.monotonicMs() > untilMs : isOver || isStopped) return;
+      const blobs = [...held.blobs.values()].map((bytes) => ({ bytes, judgement: null }));
+      try {
+        await publisher.publish(held.image, blobs, isLastTry);
+        heldSets.releaseIf(held);
+      } catch (error) {
+        isOver = true;
+        log[isLookasideError(error) ? 'debug' : 'error'](
+          { err: error },
+          'a mirrored set cannot be stored yet',
+        );
+      }
+    });
+  }
+
+  async function begin(): Promise<void> {
+    if (isWaiting) return;
+    isWaiting = true;
+    while (heldSets.all.size > 0 && !isStopped) {
+      await wait(STORE_AGAIN_MS);
+      if (isStopped) break;
+      underWay = storeAll(false);
+      await underWay;
+    }
+    isWaiting = false;
+  }
+
+  return {
+    begin: () => void begin(),
+    async stop(): Promise<void> {
+      isStopped = true;
+      await underWay;
+      await storeAll(true);
+      const some = [...heldSets.all.values()].slice(0, 3).map(({ image }) => imageFolder(image));
+      if (some.length > 0) log.error({ images: some, sets: heldSets.all.size }, UNSTORED_TEXT);
     },
   };
 }

@@ -21,7 +21,8 @@ interface Blob {
   readonly sha256: string;
 }
 
-interface Held {
+export interface Held {
+  readonly image: ImageId;
   readonly set: SignatureSet;
   readonly blobs: ReadonlyMap<string, Uint8Array>;
   readonly sizeBytes: number;
@@ -45,6 +46,8 @@ export interface HeldSets {
   blob(image: ImageId, sha256: string): Uint8Array | null;
   /** It is stored now. */
   release(image: ImageId): void;
+  /** The same, unless more is held of the image by now. */
+  releaseIf(held: Held): void;
   /** Holds what the other one holds, under the same numbers. */
   takeOver(before: Pick<HeldSets, 'all'>): void;
   readonly all: ReadonlyMap<string, Held>;
@@ -69,7 +72,8 @@ export function createHeldSets({
     heldSets.delete(imageKey(image));
   }
 
-  function keep(image: ImageId, held: Held, isForReader: boolean): void {
+  function keep(held: Held, isForReader: boolean): void {
+    const { image } = held;
     const before = heldSets.get(imageKey(image))?.sizeBytes ?? 0;
     const bytes = heldBytes - before + held.sizeBytes;
     if (!isForReader && before === 0 && bytes > maxBytes / 2) return;
@@ -97,7 +101,7 @@ export function createHeldSets({
       const set = { generation, entries: [...standing, ...fresh.map((one) => entryOf(one, clock.now()))] };
       const blobs = new Map(before?.blobs);
       for (const { sha256, bytes } of fresh) blobs.set(sha256, bytes);
-      if (set.entries.length > 0) keep(image, { set, blobs, sizeBytes: sizeOf(set) }, isForReader);
+      if (set.entries.length > 0) keep({ image, set, blobs, sizeBytes: sizeOf(set) }, isForReader);
       return { set, added: fresh.length };
     },
     async read(image) {
@@ -110,6 +114,9 @@ export function createHeldSets({
     blobs: (image) => [...(heldSets.get(imageKey(image))?.blobs.values() ?? [])],
     blob: (image, sha256) => heldSets.get(imageKey(image))?.blobs.get(sha256) ?? null,
     release,
+    releaseIf(held) {
+      if (heldSets.get(imageKey(held.image)) === held) release(held.image);
+    },
     takeOver({ all }) {
       for (const [key, held] of all) {
         heldSets.set(key, held);

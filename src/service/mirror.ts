@@ -41,6 +41,8 @@ export interface Mirror {
   bring(image: ImageId, onWalked?: () => void): Promise<Brought>;
   /** Notes what could not be noted before, so that no sync passes over it. Never throws. */
   readonly noteFailures: Bringer['noteFailures'];
+  /** Images whose sets are served from memory, because they could not be stored. */
+  readonly unstored: number;
   readonly walks: { readonly set: number; readonly empty: number };
   readonly faults: ReadonlyMap<WalkFaultKind, number>;
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
@@ -48,7 +50,10 @@ export interface Mirror {
   readonly lastAnswerAt: Date | null;
   /** Told of each fault by the walker. */
   onFault(upstream: string, fault: WalkFault): void;
-  /** No walk begins any more: each is a fault. Resolves when none is under way. */
+  /**
+   * No walk begins any more: each is a fault. Resolves when none is under way, and what was served from memory is stored where that
+   * can be done.
+   */
   stop(): Promise<void>;
 }
 
@@ -102,6 +107,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   const refreshes = createRefreshes(options, { mayBring, bring: (image) => bring(image, 'read') });
   let isStopped = false;
   let lastAnswerAt: Date | null = null;
+  let stopping: Promise<void> | null = null;
 
   /**
    * One walk for all who ask for the image at the same time; it goes on when they have gone. Readers never join that of a sync,
@@ -185,6 +191,13 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
   }
 
+  async function end(): Promise<void> {
+    await options.room.stop();
+    await flights.ended();
+    await bringer.stop();
+    await bringer.noteFailures();
+  }
+
   return {
     store: {
       readSet,
@@ -207,6 +220,9 @@ export function createMirror(options: MirrorOptions): Mirror {
         ({ message }) => walkFault('connection', message),
       ),
     noteFailures: bringer.noteFailures,
+    get unstored() {
+      return bringer.unstored;
+    },
     walks,
     faults: faults.counts,
     get lastFault() {
@@ -216,11 +232,10 @@ export function createMirror(options: MirrorOptions): Mirror {
       return lastAnswerAt;
     },
     onFault: faults.onFault,
-    async stop() {
+    stop() {
       isStopped = true;
-      await options.room.stop();
-      await flights.ended();
-      await bringer.noteFailures();
+      stopping ??= end();
+      return stopping;
     },
   };
 }

@@ -119,6 +119,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       completeAt: run?.completeAt ?? null,
       goneUpstream,
       leftOut,
+      unstored: mirror.unstored,
     };
   }
 

@@ -43,6 +43,8 @@ interface PlacedSet {
 
 /** Another program may take the number that was free. */
 const TRIES = 3;
+/** Of the reserve, for what else a server writes when it stops and starts. */
+const LAST_TRY_LEAVES = 0.25;
 /** Of sets that can be fetched again, what is written and what waits for it: a crash may lose both, which is 500 sets. */
 const BATCH = { items: 250, bytes: 16 * 1024 * 1024 };
 /** After a batch: a slow upstream gives some sets meanwhile, which share what the next one costs. */
@@ -53,14 +55,14 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
   const { changes, writer, index, log } = options;
   const { lookSettled, guessAbsent } = createLooker(options);
 
-  async function publish(image: ImageId, blobs: Blobs): Promise<Published> {
+  async function publish(image: ImageId, blobs: Blobs, isLastTry = false): Promise<Published> {
     return changes.inTurn(image, async () => {
       for (let tries = 1; ; tries += 1) {
         const seen = await lookSettled(image);
         const row = await rowOf({ image, blobs }, seen);
         const before = seen.signatures.length;
         if (row.length === 0) return { before, added: 0, entries: toEntries(seen.signatures) };
-        await checkReserve();
+        await checkReserve(isLastTry ? LAST_TRY_LEAVES : 1);
         const bytes = row.map((blob) => blob.bytes);
         if (!(await writer.placeRow(imageFolder(image), seen.lastNumber + 1, bytes))) {
           if (tries < TRIES) continue;
@@ -88,8 +90,8 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     return fresh.slice(0, roomOf(seen));
   }
 
-  async function checkReserve(): Promise<void> {
-    const [free, wanted] = [await writer.freeBytes(), options.minFreeBytes()];
+  async function checkReserve(part = 1): Promise<void> {
+    const [free, wanted] = [await writer.freeBytes(), options.minFreeBytes() * part];
     if (free >= wanted) return;
     const message = `${free} bytes are free for ${options.tree.root}, and ${wanted} are kept in reserve (LOOKASIDE_MIN_FREE); free some space`;
     throw new LookasideError('DISK_FULL', message);

@@ -509,6 +509,7 @@ export const mirrorAnswer = z.object({
   completeAt: date.nullable(),
   goneUpstream: count,
   leftOut: count,
+  unstored: count.default(0), // older servers do not tell
 }) satisfies SchemaOf<MirrorStatus>;
 
 export const mirrorDetails = mirrorAnswer.extend({

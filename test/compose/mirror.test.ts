@@ -1,6 +1,6 @@
 // A mirror in a running process, over a real tree and a site that does what the test says.
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -536,6 +536,58 @@ describe('a mirror', () => {
     await sync();
     assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
     assert.deepEqual(await readFile(path.join(config.data, 'mirrors', 'rh', folder, 'signature-3')), c);
+  });
+
+  test('a set that the disk did not take is stored at a stop, from the reserve, or the log says that it is lost', async () => {
+    const { bavail, bsize } = await statfs(config.data);
+    const sync = (name: string) => mirrors().sync('rh', { images: [nameOf(name)], maxAgeMs: null });
+    const names = ['full/kept', 'full/lost'];
+    for (const name of names) {
+      const [a, b, c] = ['a', 'b', 'c'].map((tag) => signed(name, tag)) as [Buffer, Buffer, Buffer];
+      const folder = folderOf(name);
+      disk.reserve = 0;
+      lay(folder, [a]);
+      await sync(name);
+      // room is below the reserve, and for the lost one below the quarter that is left in any case
+      disk.reserve = name === 'full/lost' ? Number.MAX_SAFE_INTEGER : 2 * bavail * bsize;
+      lay(folder, [a, b, c]);
+      await sync(name);
+      assert.ok((await mirrors().show('rh')).unstored > 0);
+      lay(folder, [c, b, a]);
+      const said = log.lines.length;
+      await scene.close();
+      scene = await open(config, log);
+      const isLost = log.lines
+        .slice(said)
+        .some((line) => /may give them other numbers/.test(JSON.stringify(line)));
+      assert.equal(isLost, name === 'full/lost');
+      assert.equal((await mirrors().show('rh')).unstored, 0);
+      if (!isLost) assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+      if (!isLost)
+        assert.deepEqual(await readFile(path.join(config.data, 'mirrors', 'rh', folder, 'signature-3')), c);
+    }
+    disk.reserve = 0;
+  });
+
+  test('a set that the disk did not take keeps its numbers when its mirror is removed and added anew', async () => {
+    const folder = folderOf('full/removed');
+    const [a, b] = ['a', 'b'].map((tag) => signed('full/removed', tag)) as [Buffer, Buffer];
+    const add = () => {
+      const settings = { ...DEFAULT_MIRROR, missing: [404], redirects: [] };
+      const views = [{ prefix: '/again', strip: '', add: '' }];
+      return mirrors().add('again', { ...settings, upstreams: [`${site.url}/sigs`], views });
+    };
+    await add();
+    const { bavail, bsize } = await statfs(config.data);
+    disk.reserve = 2 * bavail * bsize;
+    lay(folder, [a, b]);
+    assert.deepEqual(await walk(`again/${folder}`), texts([a, b]));
+    await mirrors().remove('again');
+    disk.reserve = 0;
+    lay(folder, [b, a]);
+    await add();
+    assert.deepEqual(await walk(`again/${folder}`), texts([a, b]));
+    await mirrors().remove('again');
   });
 
   test('mirrors and what they have are there after a restart', async () => {

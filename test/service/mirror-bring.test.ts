@@ -48,7 +48,8 @@ const unused: BringerOptions = {
   keyringChanges: () => 0,
   sha256: sha256Hex,
   clock,
-  wait: async () => undefined,
+  // not until what is held would be stored again
+  wait: (ms) => (ms < 30_000 ? Promise.resolve() : new Promise(() => undefined)),
   onGrown: () => undefined,
   onHeld: () => undefined,
   log: createLog(),
@@ -238,4 +239,34 @@ test('a sync waits for its turn while the queue of the verifier is full, and not
   assert.equal(await examinations('sync', { waiting: 1024 }), 101);
   assert.equal(await examinations('read', { waiting: 1024 }), 10);
   assert.equal(await examinations('sync', {}), 10);
+});
+
+test('a set that could not be stored is stored without the upstream, as soon as the disk takes it', async () => {
+  const bytes = signatureBytes(folderOf('team/app'), 100);
+  const [waited, go] = [createGate(), createGate()];
+  const stored: Uint8Array[][] = [];
+  let isFull = true;
+  const bringer = createBringer({
+    ...unused,
+    walker: { walk: async () => ({ kind: 'set', upstream: 0, blobs: [bytes] }) },
+    publisher: {
+      ...unused.publisher,
+      async publish(_, blobs) {
+        if (isFull) throw new LookasideError('DISK_FULL', 'no room');
+        stored.push(blobs.map((blob) => blob.bytes));
+        waited.open();
+        return { before: 0, added: 1, entries: [] };
+      },
+    },
+    wait: () => go.promise,
+  });
+  const brought = await bringer.bring(IMAGE, 'read', (walk) => walk());
+  assert.ok(brought?.kind === 'set' && brought.unstored !== null);
+  assert.equal(bringer.unstored, 1);
+  isFull = false;
+  go.open();
+  await waited.promise;
+  await bringer.stop();
+  assert.equal(bringer.unstored, 0);
+  assert.deepEqual(stored, [[bytes]]);
 });

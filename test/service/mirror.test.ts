@@ -68,6 +68,8 @@ function open(
       },
       held: async () => undefined,
       heldBlob: () => null,
+      unstored: 0,
+      stop: async () => undefined,
       noteFailures: async () => undefined,
     },
     mirrors: { setOf },

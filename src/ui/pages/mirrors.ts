@@ -66,6 +66,7 @@ function one(context: PageContext, mirror: MirrorStatus, job: SyncJob | null): H
     lastFault,
     lastSync,
     goneUpstream,
+    unstored,
     leftOut,
   } = mirror;
   const failed = Object.entries(faults).filter(([, times]) => times > 0);
@@ -80,6 +81,7 @@ ${job !== null && jobLine(job, now)}
 <dt>Since the start</dt><dd>${count(walks.set, 'set')} fetched, ${count(walks.empty, 'image')} without a signature${failed.map(([kind, times]) => html`, ${word('open', `${kind} ${number(times)}`)}`)}</dd>
 ${lastFault !== null && html`<dt>Last failure</dt><dd>${time(lastFault.at)}: <bdi>${clip(lastFault.message, 300)}</bdi>${upstreamState(mirror) !== 'ok' && html` ${word('open', 'nothing has come since')}`}</dd>`}
 ${(goneUpstream > 0 || leftOut > 0) && html`<dt>Differs</dt><dd>${count(goneUpstream, 'signature')} served here and gone from the upstream, ${number(leftOut)} left out as no client could use them: <code>lookaside mirror show ${name}</code></dd>`}
+${unstored > 0 && html`<dt>Not stored</dt><dd>${word('open', count(unstored, 'image'))} served from memory, as the disk does not take them: make room before the server stops</dd>`}
 </dl>
 ${isOneOf(request.viewer, ADMINS) && syncForm(context, name, job)}</section>`;
 }
