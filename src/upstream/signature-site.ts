@@ -2,13 +2,18 @@
 // URL has neither user nor query, because both may be secrets: presigned links are passwords.
 import { rootCertificates } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
-import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
-import { createPlaces } from '../domain/concurrency.ts';
-import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
 import { type Fetched, type SignatureUpstream, type WalkFault, walkFault } from '../domain/walk.ts';
 import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
+import {
+  askOver,
+  type Lines,
+  type Manners,
+  openLines,
+  openProxiedLines,
+  type SiteAnswer,
+} from './site-lines.ts';
 
 export interface SignatureSiteOptions {
   /** The folder that holds the site's images; its query goes with every request to its origin alone, and it names no user. */
@@ -28,6 +33,8 @@ export interface SignatureSiteOptions {
   readonly hasProxies: boolean;
 }
 
+type Trying = Parameters<SignatureUpstream['get']>[1];
+
 const MAX_REDIRECTS = 10;
 const MAX_RETRY_AFTER_MS = 3_600_000;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -41,12 +48,13 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
   const base = new URL(options.url);
   const folder = base.pathname.replace(/\/+$/, '');
   const { authorization } = options;
-  const agents = {
-    origin: openAgent(options, REQUESTS, 'origin'),
-    allowed: openAgent(options, REQUESTS, 'allowed'),
-    public: openAgent(options, REQUESTS, 'public'),
+  const lines = {
+    origin: linesOf(options, 'origin'),
+    allowed: linesOf(options, 'allowed'),
+    public: linesOf(options, 'public'),
   };
-  const underWay = createPlaces({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
+  const underWay = createPlaces();
+  const manners: Manners = { mayFollow: true };
   const name = originOf(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */
@@ -59,56 +67,87 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
     return 'public';
   }
 
-  async function follow(path: string, signal: AbortSignal, isFresh: boolean): Promise<Fetched> {
+  async function follow(path: string, { signal, isFresh }: Trying, leave: () => void): Promise<Fetched> {
     let url = new URL(base.origin);
     let target = `${folder}/${path}${base.search}`;
     for (let redirects = 0; ; redirects += 1) {
       const way = wayTo(url);
       if (typeof way !== 'string') return way;
-      const fresh = isFresh ? openAgent(options, 1, way) : null;
-      try {
-        const isOurs = url.origin === base.origin;
-        const answer = await (fresh ?? agents[way]).request({
-          origin: url.origin,
-          path: target,
-          method: 'GET',
-          headers: {
-            'user-agent': 'lookaside',
-            accept: '*/*',
-            'accept-encoding': 'gzip',
-            ...(isOurs && authorization !== null ? { authorization } : {}),
-          },
-          signal,
-          headersTimeout: 0, // the signal ends all
-          bodyTimeout: 0,
-        });
-        if (!REDIRECTS.has(answer.statusCode)) return await readAnswer(answer, url, options);
-        await discard(answer.body);
-        if (redirects === MAX_REDIRECTS) return walkFault('redirect', `${name} redirects without an end`);
-        const next = nextOf(headerOf(answer.headers, 'location'), new URL(target, url.origin));
-        if ('kind' in next) return next;
-        url = next;
-        target = next.pathname + next.search;
-      } finally {
-        if (fresh !== null) void fresh.destroy().catch(() => undefined);
-      }
+      const line = isFresh ? lines[way].takeFresh(url.origin) : lines[way].take(url.origin);
+      const isOurs = url.origin === base.origin;
+      const request = {
+        origin: url.origin,
+        path: target,
+        headers: {
+          'user-agent': 'lookaside',
+          accept: '*/*',
+          'accept-encoding': 'gzip',
+          ...(isOurs && authorization !== null ? { authorization } : {}),
+        },
+        signal,
+      };
+      const answer = await askOver(line, request, manners, (status) => {
+        if (manners.mayFollow && !REDIRECTS.has(status)) leave();
+      });
+      if (!REDIRECTS.has(answer.status)) return readAnswer(answer, url, options);
+      if (redirects === MAX_REDIRECTS) return walkFault('redirect', `${name} redirects without an end`);
+      const next = nextOf(headerOf(answer.headers, 'location'), new URL(target, url.origin));
+      if ('kind' in next) return next;
+      url = next;
+      target = next.pathname + next.search;
     }
   }
 
   return {
     name,
-    async get(path, { signal, isFresh }) {
-      const { leave } = await underWay.enter(0);
-      try {
-        return await follow(path, signal, isFresh);
-      } catch (error) {
-        return faultOf(error, name, signal);
-      } finally {
-        leave();
-      }
-    },
+    get: (path, trying) =>
+      underWay.enter(async (leave) => {
+        try {
+          if (trying.signal.aborted) return faultOf(null, name, trying.signal);
+          return await follow(path, trying, leave);
+        } catch (error) {
+          return faultOf(error, name, trying.signal);
+        } finally {
+          leave();
+        }
+      }),
     async close() {
-      await Promise.all(Object.values(agents).map((agent) => agent.destroy()));
+      await Promise.all(Object.values(lines).map((some) => some.close()));
+    },
+  };
+}
+
+/** Those who wait begin in the moment in which a place is left: what they send is then on its way ahead of all other work. */
+function createPlaces() {
+  const waiting: (() => void)[] = [];
+  let taken = 0;
+
+  function leave(): void {
+    const next = waiting.shift();
+    if (next === undefined) taken -= 1;
+    else next();
+  }
+
+  return {
+    /** Runs `act` once there is a place; it leaves it, and may do so more than once. */
+    enter<T>(act: (leave: () => void) => Promise<T>): Promise<T> {
+      return new Promise((resolve) => {
+        const begin = () => {
+          let isLeft = false;
+          const leaveOnce = () => {
+            if (isLeft) return;
+            isLeft = true;
+            leave();
+          };
+          resolve(act(leaveOnce));
+        };
+        if (taken === REQUESTS) {
+          waiting.push(begin);
+          return;
+        }
+        taken += 1;
+        begin();
+      });
     },
   };
 }
@@ -135,26 +174,19 @@ function notPublic(url: URL): WalkFault {
   return walkFault('redirect', message);
 }
 
-type Answer = Dispatcher.ResponseData;
-
-async function readAnswer(
-  { statusCode, headers, body }: Answer,
+function readAnswer(
+  { status, headers, body }: SiteAnswer,
   url: URL,
   { missing, isWhole }: SignatureSiteOptions,
-): Promise<Fetched> {
+): Fetched {
   const from = originOf(url);
-  if (missing.includes(statusCode)) {
-    await discard(body);
-    return { kind: 'missing' };
-  }
-  if (statusCode !== 200) {
-    await discard(body);
+  if (missing.includes(status)) return { kind: 'missing' };
+  if (status !== 200) {
     const retryAfterMs = retryAfterOf(headerOf(headers, 'retry-after'));
-    return walkFault('status', `${from} answered ${statusCode}`, retryAfterMs);
+    return walkFault('status', `${from} answered ${status}`, retryAfterMs);
   }
-  const received = await readBounded(body);
-  if (received === null) return walkFault('too-large', `${from} sent more than ${MAX_SIGNATURE_BYTES} bytes`);
-  const bytes = decoded(received, headerOf(headers, 'content-encoding'), from);
+  if (body === null) return walkFault('too-large', `${from} sent more than ${MAX_SIGNATURE_BYTES} bytes`);
+  const bytes = decoded(body, headerOf(headers, 'content-encoding'), from);
   if (!(bytes instanceof Uint8Array)) return bytes;
   const unreadable = whyUnreadable(bytes);
   if (unreadable === 'first-byte' || unreadable === 'empty')
@@ -162,18 +194,6 @@ async function readAnswer(
   if (unreadable === null && !isWhole(bytes))
     return walkFault('cut', `${from} sent a signature without its end`);
   return { kind: 'bytes', bytes };
-}
-
-/** Null when it is longer than a signature may be. */
-async function readBounded(body: AsyncIterable<Uint8Array> & { destroy(): unknown }) {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of body) {
-    length += piece.length;
-    if (length > MAX_SIGNATURE_BYTES) return null; // leaving the loop destroys the rest
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces);
 }
 
 function decoded(bytes: Buffer, encoding: string | null, from: string): Uint8Array | WalkFault {
@@ -189,11 +209,6 @@ function decoded(bytes: Buffer, encoding: string | null, from: string): Uint8Arr
       ? walkFault('too-large', `${from} sent more than ${MAX_SIGNATURE_BYTES} bytes`)
       : walkFault('cut', `${from} sent a gzip body that does not unpack`);
   }
-}
-
-/** So that the connection can be used again; an endless body ends it. */
-async function discard(body: Answer['body']): Promise<void> {
-  await body.dump({ limit: 64 * 1024 }).catch(() => undefined);
 }
 
 function retryAfterOf(text: string | null): number | null {
@@ -218,7 +233,7 @@ function originOf(url: URL): string {
   return url.origin;
 }
 
-function headerOf(headers: Answer['headers'], name: string): string | null {
+function headerOf(headers: SiteAnswer['headers'], name: string): string | null {
   return [headers[name] ?? null].flat()[0] ?? null;
 }
 
@@ -228,7 +243,7 @@ function headerOf(headers: Answer['headers'], name: string): string | null {
  */
 type Way = 'origin' | 'allowed' | 'public';
 
-function openAgent(options: SignatureSiteOptions, connections: number, way: Way): Dispatcher {
+function linesOf(options: SignatureSiteOptions, way: Way): Lines {
   const { ca, certificate, key, hasProxies } = options;
   const tls = {
     ...(ca === null ? {} : { ca: [...rootCertificates, ca] }),
@@ -236,12 +251,5 @@ function openAgent(options: SignatureSiteOptions, connections: number, way: Way)
     ...(certificate === null || key === null || way !== 'origin' ? {} : { cert: certificate, key }),
   };
   const connect = { ...tls, timeout: CONNECT_MS, ...(way === 'public' ? { lookup: lookupPublic } : {}) };
-  if (!hasProxies) return new Agent({ connections, connect, pipelining: 1 });
-  try {
-    return new EnvHttpProxyAgent({ connections, connect, requestTls: tls, proxyTunnel: false });
-  } catch (error) {
-    throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
-      cause: error,
-    });
-  }
+  return hasProxies ? openProxiedLines(connect, tls, REQUESTS) : openLines(connect);
 }

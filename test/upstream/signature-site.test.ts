@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { deflateRawSync, gzipSync } from 'node:zlib';
 import type { Fetched, SignatureUpstream, WalkFaultKind } from '../../src/domain/walk.ts';
@@ -210,6 +212,86 @@ describe('one file of a site that is not ours', () => {
     assert.equal(most, 16);
   });
 
+  test('the next request is sent in the moment in which an answer ends, over the same sixteen connections', async () => {
+    let turn = 0;
+    const endedIn = new Map<unknown, number>();
+    const waited: number[] = [];
+    const sockets = new WeakMap<object, unknown>();
+    const onSent = (message: unknown) => {
+      const { request, socket } = message as { readonly request: object; readonly socket: unknown };
+      sockets.set(request, socket);
+      const ended = endedIn.get(socket);
+      if (ended !== undefined) waited.push(turn - ended);
+    };
+    const onEnded = (message: unknown) => {
+      endedIn.set(sockets.get((message as { readonly request: object }).request), turn);
+    };
+    let isOver = false;
+    const count = () => {
+      turn += 1;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    subscribe('undici:client:sendHeaders', onSent);
+    subscribe('undici:request:trailers', onEnded);
+    try {
+      const from = site.ports.length;
+      site.answer = missing;
+      const upstream = open();
+      const signal = AbortSignal.timeout(30_000);
+      const asked = Array.from({ length: 200 }, (_, number) =>
+        upstream.get(`${FOLDER}/signature-${number + 1}`, { signal, isFresh: false }),
+      );
+      for (const fetched of await Promise.all(asked)) assert.equal(fetched.kind, 'missing');
+      assert.equal(new Set(site.ports.slice(from)).size, 16);
+      assert.deepEqual(waited, Array(200 - 16).fill(0));
+    } finally {
+      isOver = true;
+      unsubscribe('undici:client:sendHeaders', onSent);
+      unsubscribe('undici:request:trailers', onEnded);
+    }
+  });
+
+  test('an answer that nobody asked for is not taken for that of the next request', async () => {
+    const surplus = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n';
+    let sent = 0;
+    await using raw = await openRawSite((socket) => {
+      sent += 1;
+      const head = `HTTP/1.1 200 OK\r\nContent-Length: ${signature.length}\r\n\r\n`;
+      const extra = sent % 5 === 0 ? surplus : '';
+      socket.write(Buffer.concat([Buffer.from(head), signature, Buffer.from(extra)]));
+    });
+    const walks = await askTwice(open({ url: `${raw.url}/sigstore` }), 60);
+    assert.ok(sent >= 60);
+    assert.deepEqual(walks, Array(60).fill('bytes'));
+  });
+
+  test('a site that closes what it has promised to keep, or says that it will, is asked until all is there', async () => {
+    for (const header of ['Connection: keep-alive', 'Connection: close']) {
+      let sent = 0;
+      await using raw = await openRawSite((socket) => {
+        sent += 1;
+        socket.end(`HTTP/1.1 404 Not Found\r\n${header}\r\nContent-Length: 0\r\n\r\n`);
+      });
+      const walks = await askTwice(open({ url: `${raw.url}/sigstore` }), 60);
+      assert.deepEqual(walks, Array(60).fill('missing'), header);
+      // of the sixteen connections, each may have been used once more before it was known
+      assert.ok(sent <= (header === 'Connection: close' ? 60 : 60 + 2 * 16), `${header}: ${sent}`);
+    }
+  });
+
+  test('the deadline ends what is still being connected', async () => {
+    // it takes connections, and never says anything
+    await using raw = await openRawSite(() => undefined);
+    const startedMs = performance.now();
+    const upstream = open({ url: `${raw.url.replace('http:', 'https:')}/sigstore` });
+    for (const isFresh of [false, true]) {
+      const fetched = await upstream.get(PATH, { signal: AbortSignal.timeout(50), isFresh });
+      assert.ok(fetched.kind === 'fault' && fetched.fault === 'deadline');
+    }
+    assert.ok(performance.now() - startedMs < 5000);
+  });
+
   test('Retry-After is obeyed for an hour at most', async () => {
     const retry = async (value: string) => {
       const fetched = await get(sends('', { 'Retry-After': value }, 503));
@@ -254,6 +336,40 @@ describe('one file of a site that is not ours', () => {
     assert.equal((await walker.walk(FOLDER, null)).kind, 'fault');
   });
 });
+
+/** For each request, which comes in one piece, `answer` writes to its socket. */
+async function openRawSite(answer: (socket: Socket) => void) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined).on('data', () => answer(socket));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
+    },
+  };
+}
+
+/** So many files at once, each tried again over a fresh connection as a walk does. */
+async function askTwice(upstream: SignatureUpstream, files: number): Promise<readonly string[]> {
+  const signal = AbortSignal.timeout(30_000);
+  const asked = Array.from({ length: files }, async (_, number) => {
+    const path = `${FOLDER}/signature-${number + 1}`;
+    const first = await upstream.get(path, { signal, isFresh: false });
+    const last = first.kind === 'fault' ? await upstream.get(path, { signal, isFresh: true }) : first;
+    return last.kind === 'fault' ? last.message : last.kind;
+  });
+  return Promise.all(asked);
+}
 
 /** The message within a compressed data packet, as gpg writes it: its length is not told. */
 function packedIn(message: Uint8Array): Buffer {
