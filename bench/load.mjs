@@ -1,8 +1,6 @@
 // Load on a server, and what it cost the server. Every kind of load checks what it is answered.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { bytesOf, imagePath } from './material.mjs';
 
 const LOAD_CORE = '1';
@@ -10,33 +8,14 @@ const CONNECTIONS = 16;
 const CHECKED = 40;
 const CLIENTS = new URL('clients.mjs', import.meta.url).pathname;
 
-/** wrk asks for the names of the file in turn, from a place that is another in each run. */
-const SCRIPT = `
-local names = {}
-local at = 0
-function init(args)
-  for line in io.lines(args[1]) do names[#names + 1] = wrk.format("GET", line) end
-  at = tonumber(args[2]) % #names
-end
-function request()
-  at = at % #names + 1
-  return names[at]
-end
-function done(summary, latency)
-  local e = summary.errors
-  io.write(string.format('RESULT {"requests":%d,"notFound":%d,"broken":%d,"durationMs":%f,"p50Ms":%f,"p99Ms":%f}\\n',
-    summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration / 1000,
-    latency:percentile(50) / 1000, latency:percentile(99) / 1000))
-end
-`;
+/** Not written for each run: several wrk read it at the same time, and one that met an empty file gave no result. */
+const NAMES = new URL('names.lua', import.meta.url).pathname;
 
 /** Reads over connections that stay open. `share404`: of the answers, 0.5 for signature-1 and -2 in turn, 1 for a flood. */
-export async function loadReads(server, { folder, names, seconds, share404 }) {
-  const script = join(folder, 'names.lua');
-  writeFileSync(script, SCRIPT);
+export async function loadReads(server, { names, seconds, share404 }) {
   // an even place, as signature-1 comes ahead of signature-2
   const from = String(2 * Math.floor(Math.random() * 1e6));
-  const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', script, server.url, '--', names, from];
+  const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', NAMES, server.url, '--', names, from];
   const { said, cpuMs } = await costOf(server, 'wrk', flags);
   const resultLine = /^RESULT (.*)$/m.exec(said);
   if (resultLine === null) throw new Error(`wrk did not end well:\n${said}`);
