@@ -419,8 +419,8 @@ export type AccessStep = { readonly event: NewAuditEvent } & (
 
 export interface AccessStore {
   /**
-   * Makes all changes in their order and in one transaction, durable with their events once resolved. @throws
-   * CHANGED_MEANWHILE, without any change, when one of them finds nothing to change or is made already
+   * Makes all changes in one transaction, durable with their events once resolved, which are in the order of the steps; a step may need
+   * one before it, and undoes none. @throws CHANGED_MEANWHILE, without any change, when one of them finds nothing to change or is made already
    */
   apply(steps: readonly AccessStep[]): Promise<void>;
 }

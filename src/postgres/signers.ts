@@ -75,7 +75,7 @@ export class PostgresSigners implements SignerStore {
 }
 
 /** @throws LookasideError NAME_TAKEN */
-export async function addSigner(
+async function addSigner(
   change: Change,
   { name, description, createdAt }: NewSigner,
   event: NewAuditEvent,
@@ -98,7 +98,7 @@ export async function addSigner(
 }
 
 /** False, without an event, when it is so already or there is no such signer. */
-export async function disableSigner(
+async function disableSigner(
   change: Change,
   name: string,
   disabledAt: Date | null,
@@ -115,22 +115,8 @@ export async function disableSigner(
   return recordChange(change, changed, event);
 }
 
-/** False, without an event, when it is so already or there is no such signer. */
-export async function describeSigner(
-  change: Change,
-  name: string,
-  description: string,
-  event: NewAuditEvent,
-): Promise<boolean> {
-  const changed = await change.query(
-    'UPDATE signer SET description = $2 WHERE name = $1 AND description <> $2 RETURNING id',
-    [name, storable(description)],
-  );
-  return recordChange(change, changed, event);
-}
-
 /** Its grants and OIDC subjects go and its tokens are revoked. False, without an event, when there is no such signer. */
-export async function removeSigner(
+async function removeSigner(
   change: Change,
   name: string,
   removedAt: Date,
@@ -220,7 +206,7 @@ export class PostgresGrants implements GrantStore {
 }
 
 /** @throws LookasideError NOT_FOUND when there is no such signer */
-export async function addGrant(change: Change, grant: NewGrant, event: NewAuditEvent): Promise<AddedGrant> {
+async function addGrant(change: Change, grant: NewGrant, event: NewAuditEvent): Promise<AddedGrant> {
   const { query } = change;
   const [signer] = await query<{ id: number }>('SELECT id FROM signer WHERE name = $1', [grant.signer]);
   if (signer === undefined) throw unknownSigner(grant.signer);
@@ -241,7 +227,7 @@ export async function addGrant(change: Change, grant: NewGrant, event: NewAuditE
 }
 
 /** False, without an event, when there is no such grant. */
-export async function removeGrant(change: Change, id: number, event: NewAuditEvent): Promise<boolean> {
+async function removeGrant(change: Change, id: number, event: NewAuditEvent): Promise<boolean> {
   const gone = await change.query('DELETE FROM signer_grant WHERE id = $1 RETURNING id', [id]);
   if (gone.length > 0) await change.addEvent(event);
   return gone.length > 0;

@@ -97,7 +97,7 @@ export async function addSubject(
 }
 
 /** False, without an event, when there is no such subject. */
-export async function removeSubject(change: Change, id: number, event: NewAuditEvent): Promise<boolean> {
+async function removeSubject(change: Change, id: number, event: NewAuditEvent): Promise<boolean> {
   const gone = await change.query('DELETE FROM oidc_subject WHERE id = $1 RETURNING id', [id]);
   if (gone.length > 0) await change.addEvent(event);
   return gone.length > 0;

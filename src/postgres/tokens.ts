@@ -179,7 +179,7 @@ async function createToken(change: Change, token: NewToken, event: NewAuditEvent
 }
 
 /** False, without an event, when the token is already revoked or does not exist. */
-export async function revokeToken(
+async function revokeToken(
   change: Change,
   name: string,
   revokedAt: Date,

@@ -13,6 +13,8 @@ export interface Change {
   readonly query: Query;
   /** Adds the event, with its leaf's hash; its number. */
   addEvent(event: NewAuditEvent): Promise<number>;
+  /** As addEvent() for each of them in their order, by few statements. */
+  addEvents(events: readonly NewAuditEvent[]): Promise<void>;
   /** Told to the other nodes once it is committed. */
   notify(what: string): Promise<void>;
 }
@@ -196,30 +198,56 @@ class OneAct implements Change {
 
   // functions of the object and no methods: an act takes a Change apart
   readonly addEvent = async (event: NewAuditEvent): Promise<number> => {
-    const seq = this.size + 1;
-    const salt = Buffer.from(event.salt, 'hex');
-    const text = privateText(event.private);
-    const privateHash = createHash('sha256').update(salt).update(text).digest('hex');
-    const leaf = leafText(seq, privateHash, event);
-    const hash = leafHash(sha256, Buffer.from(leaf, 'utf8'));
+    await this.#addFew([event]);
+    return this.size;
+  };
+
+  readonly addEvents = async (events: readonly NewAuditEvent[]): Promise<void> => {
+    for (let from = 0; from < events.length; ) {
+      const few = events.slice(from, from + TILE_WIDTH - (this.size % TILE_WIDTH));
+      await this.#addFew(few);
+      from += few.length;
+    }
+  };
+
+  /** Of one tile. */
+  async #addFew(events: readonly NewAuditEvent[]): Promise<void> {
+    const first = this.size + 1;
+    const rows = events.map((event, position) => rowOf(event, first + position));
     await this.query(
       `
       WITH event AS (
         INSERT INTO audit_event (seq, at_ms, leaf, private, salt)
-        VALUES ($1, $2, $3, $4, $5)
+        SELECT n + 1, at_ms, leaf, private, salt
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[]) AS row (n, at_ms, leaf, private, salt)
       )
       INSERT INTO log_hash (level, n, hash)
-      VALUES (0, $6, $7)`,
-      [seq, event.at.getTime(), leaf, text, salt, seq - 1, hash],
+      SELECT 0, n, hash
+      FROM unnest($1::bigint[], $6::bytea[]) AS leaf (n, hash)`,
+      [
+        rows.map((_, position) => this.size + position),
+        rows.map(({ atMs }) => atMs),
+        rows.map(({ leaf }) => leaf),
+        rows.map(({ text }) => text),
+        rows.map(({ salt }) => salt),
+        rows.map(({ hash }) => hash),
+      ],
     );
-    await foldTile(this.query, 0, seq - 1);
-    this.size = seq;
-    return seq;
-  };
+    this.size += rows.length;
+    await foldTile(this.query, 0, this.size - 1);
+  }
 
   readonly notify = async (what: string): Promise<void> => {
     await this.query('SELECT pg_notify($1, $2)', [CHANNEL, what]);
   };
+}
+
+function rowOf(event: NewAuditEvent, seq: number) {
+  const salt = Buffer.from(event.salt, 'hex');
+  const text = privateText(event.private);
+  const privateHash = createHash('sha256').update(salt).update(text).digest('hex');
+  const leaf = leafText(seq, privateHash, event);
+  return { atMs: event.at.getTime(), leaf, text, salt, hash: leafHash(sha256, Buffer.from(leaf, 'utf8')) };
 }
 
 /** The hash of a tile that is full with hash n stands a level higher. */

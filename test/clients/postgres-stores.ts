@@ -1,5 +1,9 @@
 // Keys, tokens, signers, uploads and audit events in a real PostgreSQL: the contracts that every store is held to.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after } from 'node:test';
+import { foldHashes, leafHash, type Sha256, TILE_WIDTH } from '../../src/domain/merkle.ts';
+import { PostgresAccess } from '../../src/postgres/access-steps.ts';
 import { PostgresAuditLog } from '../../src/postgres/audit-log.ts';
 import { type Connections, connect } from '../../src/postgres/connect.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
@@ -12,6 +16,7 @@ import { PostgresSubjects } from '../../src/postgres/subjects.ts';
 import { PostgresTokens } from '../../src/postgres/tokens.ts';
 import { PostgresUploads } from '../../src/postgres/uploads.ts';
 import { PostgresWriter } from '../../src/postgres/writer.ts';
+import { accessStoreContract } from '../contract/access-store.ts';
 import { auditLogContract, type KeptEvent } from '../contract/audit-log.ts';
 import { keyStoreContract } from '../contract/key-store.ts';
 import { mirrorStoreContract } from '../contract/mirror-store.ts';
@@ -42,6 +47,7 @@ export async function openStores(url: string) {
     signers: new PostgresSigners(connections, writer, () => tokens.reload()),
     grants: new PostgresGrants(connections, writer),
     subjects: new PostgresSubjects(connections, writer),
+    rules: new PostgresAccess(writer, () => tokens.reload()),
     sessions: new PostgresSessions(connections, writer),
     uploads: new PostgresUploads(connections, writer),
     mirrors: new PostgresMirrors(connections, writer),
@@ -113,6 +119,28 @@ async function eventsOf({ query }: Connections): Promise<readonly KeptEvent[]> {
   return query<KeptEvent>('SELECT seq, leaf, private, salt FROM audit_event ORDER BY seq');
 }
 
+const sha256: Sha256 = (...pieces) => {
+  const hash = createHash('sha256');
+  for (const piece of pieces) hash.update(piece);
+  return hash.digest();
+};
+
+/** Of each event, and of each tile that is full; for fewer events than two levels of tiles have. */
+async function checkHashes(connections: Connections): Promise<void> {
+  const leaves = (await eventsOf(connections)).map(({ leaf }) => leafHash(sha256, Buffer.from(leaf, 'utf8')));
+  const tiles = Array.from({ length: Math.floor(leaves.length / TILE_WIDTH) }, (_, n) =>
+    foldHashes(sha256, leaves.slice(n * TILE_WIDTH, (n + 1) * TILE_WIDTH)),
+  );
+  const rows = await connections.query<{ level: number; n: number; hash: Buffer }>(
+    'SELECT level, n, hash FROM log_hash ORDER BY level, n',
+  );
+  const hex = (hash: Uint8Array) => Buffer.from(hash).toString('hex');
+  assert.deepEqual(
+    rows.map(({ level, n, hash }) => [level, n, hex(hash)]),
+    [leaves, tiles].flatMap((hashes, level) => hashes.map((hash, n) => [level, n, hex(hash)])),
+  );
+}
+
 export function postgresStoresContracts(postgres: () => Postgres): void {
   const scene = createScene(postgres);
   const { open } = scene;
@@ -141,16 +169,20 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     };
   });
 
-  signerStoresContract('signers in PostgreSQL', async () => {
+  const openSigners = async () => {
     const { stores, reopen, close } = await open();
     return {
       ...stores,
       reopen,
       recordedActions: async () =>
         (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      checkHashes: () => checkHashes(stores.connections),
       close,
     };
-  });
+  };
+
+  signerStoresContract('signers in PostgreSQL', openSigners);
+  accessStoreContract('who may sign what as a document in PostgreSQL', openSigners);
 
   sessionStoreContract('sessions in PostgreSQL', async () => {
     const { stores, reopen, close } = await open();

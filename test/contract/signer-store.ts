@@ -42,7 +42,7 @@ function subjectOf(signer: string, changes: Partial<NewOidcSubject> = {}): NewOi
 
 const code = (wanted: ErrorCode) => (error: unknown) => isLookasideError(error, wanted);
 
-async function* nowAndAfterStart(under: SignerStoresUnderTest): AsyncGenerator<SignerStores> {
+export async function* nowAndAfterStart(under: SignerStoresUnderTest): AsyncGenerator<SignerStores> {
   yield under;
   yield await under.reopen();
 }
