@@ -164,7 +164,7 @@ export async function openNode(options: NodeOptions) {
       return sites.names();
     },
     ...{ index: showingReleases(index, releases), keys: stores.keys },
-    ...{ uploads, reader, verifier, clock, breathe },
+    ...{ uploads, reader, verifier, clock, breathe, rowsAtOnce: 500 },
   });
   const questions = openNodeQuestions({
     ...{ current, stores, keys, verifier, signatures, makeEvent, log, keyringNumber: () => keyringNumber },

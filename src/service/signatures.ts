@@ -88,9 +88,15 @@ export interface SignatureQueriesOptions {
   readonly clock: Pick<Clock, 'now'>;
   /** Resolves after other requests have had a turn. */
   readonly breathe: () => Promise<void>;
+  /**
+   * Rows of one look-up. An index in this process looks them up in one turn of the event loop, 50 µs each with all that belongs
+   * to them, so the default is 101. Across a network each look-up costs a way there and back.
+   */
+  readonly rowsAtOnce?: number;
 }
 
-const CHUNK_ROWS = 500;
+/** A page of 100, and the row that shows whether others follow. */
+const ROWS_AT_ONCE = 101;
 const MAX_WALKED_ROWS = 10_000;
 const IMAGES_AT_ONCE = 8;
 const IMAGES_A_BREATH = 100;
@@ -102,8 +108,20 @@ interface Beside {
   about(key: RegisteredKey | null): AboutKey;
 }
 
+/** A row with all that decides whether it is wanted. */
+interface Judged {
+  readonly row: IndexedSignature;
+  /** The registered key that made it. */
+  readonly key: RegisteredKey | null;
+  readonly state: State;
+  /** Undefined: it came another way, or this is not known. */
+  readonly upload: Upload | undefined;
+}
+
+const ANY = { state: null, uploader: null } as const;
+
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
-  const { index, keys, uploads, reader, verifier, clock, breathe } = options;
+  const { index, keys, uploads, reader, verifier, clock, breathe, rowsAtOnce = ROWS_AT_ONCE } = options;
 
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     const { entries } = await reader.readSet(image);
@@ -117,7 +135,8 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       const { image: storedFor, number } = entry.stored ?? { image, number: position + 1 };
       const row = known.get(entry.sha256) ?? unlooked(storedFor, entry);
       const served = { ...row, servedNumber: number, storedAt: entry.storedAt };
-      signatures.push(await storedSignature(served, beside));
+      const signature = await wantedSignature(served, beside, ANY);
+      if (signature !== null) signatures.push(signature);
     }
     return signatures;
   }
@@ -136,7 +155,11 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     };
 
     for (let walked = 0; walked < MAX_WALKED_ROWS; ) {
-      const asked = rowsToAsk(query, limit - signatures.length, MAX_WALKED_ROWS - walked);
+      const asked = rowsToAsk(
+        query,
+        limit - signatures.length,
+        Math.min(rowsAtOnce, MAX_WALKED_ROWS - walked),
+      );
       const rows = await searchAll(searched, { filter, order, after, limit: asked });
       // after every page: the rows of another index have the same ids for other signatures
       if ((await index.generation()) !== generation)
@@ -144,8 +167,8 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;
-        const signature = await storedSignature(row, beside);
-        if (isWanted(signature, query)) signatures.push(signature);
+        const signature = await wantedSignature(row, beside, query);
+        if (signature !== null) signatures.push(signature);
       }
       if (rows.length < asked) return page(true);
       walked += rows.length;
@@ -184,40 +207,18 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     return absent.sort((a, b) => a - b);
   }
 
-  async function storedSignature(
+  /** Null: it is not wanted. A walk passes over thousands of another state, and looks up no upload for them. */
+  async function wantedSignature(
     row: IndexedSignature,
-    { uploadsOf, keyOf, about }: Beside,
-  ): Promise<StoredSignature> {
-    const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
-    const key = row.fingerprint === null ? null : await keyOf(row.fingerprint);
-    const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
+    beside: Beside,
+    wanted: Pick<SignatureQuery, 'uploader' | 'state'>,
+  ): Promise<StoredSignature | null> {
+    const key = row.fingerprint === null ? null : await beside.keyOf(row.fingerprint);
     const state = stateOf(row, key, clock.now());
-    return {
-      site: image.site,
-      image: imageName(image),
-      path: `/${imageFolder(image)}/signature-${servedNumber}`,
-      number: servedNumber,
-      state,
-      reason,
-      form,
-      ...(row.verdict === 'good' ? vouchedFor(row) : nobodyVouches(row)),
-      storedAt,
-      sizeBytes,
-      signatureSha256: sha256,
-      uploader: upload?.uploader ?? null,
-      auditSeq: upload?.auditSeq ?? null,
-      remap: upload?.remap ?? null,
-      warnings: [
-        ...remapWarning(upload?.remap ?? null),
-        ...readerWarnings({
-          image,
-          number: servedNumber,
-          signingFingerprint: row.signingFingerprint,
-          key: row.verdict === 'good' ? key : null,
-        }),
-      ],
-      readers: readerDifferences({ ...row, number: servedNumber, state, key }, about(key)),
-    };
+    if (wanted.state !== null && state !== wanted.state) return null;
+    const upload = (await beside.uploadsOf(row.image)).find(({ sha256 }) => sha256 === row.sha256);
+    if (wanted.uploader !== null && upload?.uploader !== wanted.uploader) return null;
+    return signatureOf({ row, key, state, upload }, beside);
   }
 
   async function* inBreaths<T>(items: Iterable<T>): AsyncGenerator<T> {
@@ -250,6 +251,36 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   }
 
   return { ofImage, search, missing };
+}
+
+function signatureOf({ row, key, state, upload }: Judged, { about }: Pick<Beside, 'about'>): StoredSignature {
+  const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
+  return {
+    site: image.site,
+    image: imageName(image),
+    path: `/${imageFolder(image)}/signature-${servedNumber}`,
+    number: servedNumber,
+    state,
+    reason,
+    form,
+    ...(row.verdict === 'good' ? vouchedFor(row) : nobodyVouches(row)),
+    storedAt,
+    sizeBytes,
+    signatureSha256: sha256,
+    uploader: upload?.uploader ?? null,
+    auditSeq: upload?.auditSeq ?? null,
+    remap: upload?.remap ?? null,
+    warnings: [
+      ...remapWarning(upload?.remap ?? null),
+      ...readerWarnings({
+        image,
+        number: servedNumber,
+        signingFingerprint: row.signingFingerprint,
+        key: row.verdict === 'good' ? key : null,
+      }),
+    ],
+    readers: readerDifferences({ ...row, number: servedNumber, state, key }, about(key)),
+  };
 }
 
 /** Reads each certificate once. */
@@ -319,12 +350,7 @@ function unlooked(image: ImageId, { sha256, sizeBytes, storedAt }: SetEntry): In
 /** One row more than wanted shows whether more follow. A filter that is applied here needs more rows to choose from. */
 function rowsToAsk({ uploader, state }: SignatureQuery, wanted: number, allowed: number): number {
   const isFiltered = uploader !== null || state !== null;
-  return Math.min(CHUNK_ROWS, allowed, isFiltered ? CHUNK_ROWS : wanted + 1);
-}
-
-function isWanted(signature: StoredSignature, { uploader, state }: SignatureQuery): boolean {
-  if (state !== null && signature.state !== state) return false;
-  return uploader === null || signature.uploader === uploader;
+  return Math.min(allowed, isFiltered ? allowed : wanted + 1);
 }
 
 interface AskedOfImage {

@@ -84,13 +84,16 @@ const COLUMNS = `
   id, site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, verdict, reason, form,
   issuer, fingerprint, signing_fingerprint, signed_at_ms, expires_at_ms, claimed_algorithm, claimed_digest,
   docker_reference, creator, signed_sha256, digest_bits, obstacles,
-  (
-    SELECT count(*)
-    FROM signature AS lower
-    WHERE lower.site = signature.site AND lower.path = signature.path AND lower.layout = signature.layout
-      AND lower.algorithm = signature.algorithm AND lower.digest = signature.digest
-      AND lower.number <= signature.number
-  ) AS served_number`;
+  CASE number
+    WHEN 1 THEN 1 -- nothing is before it
+    ELSE (
+      SELECT count(*)
+      FROM signature AS lower
+      WHERE lower.site = signature.site AND lower.path = signature.path AND lower.layout = signature.layout
+        AND lower.algorithm = signature.algorithm AND lower.digest = signature.digest
+        AND lower.number <= signature.number
+    )
+  END AS served_number`;
 
 /** The prepared look-ups of one read-only connection. */
 export class Verdicts {

@@ -344,15 +344,15 @@ describe('searching signatures', () => {
     const query = { uploader: 'ci', limit: 1 };
     const first = await search(query);
     assert.deepEqual(first.signatures, []);
-    assert.ok(asked.pages.every(({ limit }) => limit <= 500));
-    assert.equal(asked.pages.length, 20);
-    assert.equal(breaths.count, 20);
+    assert.ok(asked.pages.every(({ limit }) => limit <= 101));
+    assert.equal(asked.pages.length, 100);
+    assert.equal(breaths.count, 100);
     const second = await search({ ...query, cursor: first.next });
     assert.deepEqual(second.signatures, []);
     const third = await search({ ...query, cursor: second.next });
     assert.deepEqual(numbers(third), [1]);
     assert.equal(third.next, null);
-    assert.equal(asked.pages.length, 51);
+    assert.equal(asked.pages.length, 250);
   });
 
   test('other requests run while one walks', async () => {
@@ -366,35 +366,44 @@ describe('searching signatures', () => {
     assert.deepEqual((await walk).signatures, []);
   });
 
-  test('uploads are asked for once an image', async () => {
-    const memory = createMemory();
-    const asked: ImageId[] = [];
-    const queries = createSignatureQueries({
-      ...memory,
-      uploads: {
-        async ofImage(image) {
-          asked.push(image);
-          return [];
+  describe('asks for uploads', () => {
+    function openAsking() {
+      const memory = createMemory();
+      const asked: ImageId[] = [];
+      const queries = createSignatureQueries({
+        ...memory,
+        uploads: {
+          async ofImage(image) {
+            asked.push(image);
+            return [];
+          },
         },
-      },
-      sites: ['default'],
-      clock: createClock(),
-      breathe: async () => undefined,
+        sites: ['default'],
+        clock: createClock(),
+        breathe: async () => undefined,
+      });
+      const search = async (query: Partial<SignatureQuery>) => {
+        const filter = ANY_SIGNATURE;
+        const any = { site: null, filter, uploader: null, state: null, order: 'newest' } as const;
+        await queries.search({ ...any, limit: 10, cursor: null, ...query });
+        return asked.map(({ path }) => path);
+      };
+      return { ...memory, search };
+    }
+
+    test('once an image', async () => {
+      const { learn, search } = openAsking();
+      for (let n = 0; n < 10; n += 1) learn({ image: imageOf(n < 5 ? 'team/app' : 'team/other') });
+      assert.deepEqual(await search({ uploader: 'ci' }), ['team/other', 'team/app']);
     });
-    for (let n = 0; n < 10; n += 1) memory.learn({ image: imageOf(n < 5 ? 'team/app' : 'team/other') });
-    await queries.search({
-      site: null,
-      filter: ANY_SIGNATURE,
-      uploader: 'ci',
-      state: null,
-      order: 'newest',
-      limit: 10,
-      cursor: null,
+
+    test('only of images with a signature of the state that is wanted', async () => {
+      const { learn, register, search } = openAsking();
+      register();
+      learn({ image: imageOf('team/old'), expiresAt: new Date(0) });
+      for (let n = 0; n < 10; n += 1) learn({ image: imageOf(`team/app${n}`) });
+      assert.deepEqual(await search({ state: 'expired' }), ['team/old']);
     });
-    assert.deepEqual(
-      asked.map(({ path }) => path),
-      ['team/other', 'team/app'],
-    );
   });
 });
 
