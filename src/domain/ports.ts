@@ -676,8 +676,10 @@ export interface TombstoneStore {
   ): Promise<readonly Tombstone[]>;
   /** Those whose files or index rows may lag behind. @throws STORE_UNAVAILABLE */
   unsettled(site: string): Promise<readonly Tombstone[]>;
-  /** Those in force that should have come back by `now`, of all sites. @throws STORE_UNAVAILABLE */
-  ended(now: Date, limit: number): Promise<readonly Tombstone[]>;
+  /**
+   * Those in force that should have come back by `now`, of all sites, the earliest first; behind `after`. @throws STORE_UNAVAILABLE
+   */
+  ended(now: Date, limit: number, after?: Tombstone): Promise<readonly Tombstone[]>;
   /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
   bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**

@@ -92,7 +92,8 @@ export async function openPostgres(options: OpenPostgresOptions) {
       repositories: new PostgresRepositories(connections),
       tombstones: {
         ofImage: (image: ImageId) => tombstonesOf(connections.query, image),
-        ended: (now: Date, limit: number) => endedTombstones(connections.query, now, limit),
+        ended: (now: Date, limit: number, after?: Tombstone) =>
+          endedTombstones(connections.query, now, limit, after),
         page: (site: string, filter: WithdrawnFilter, after: WithdrawnPlace | null, limit: number) =>
           withdrawnPage(connections.query, { site, filter, after, limit }),
       },

@@ -32,11 +32,26 @@ export async function tombstonesOf(query: Query, image: ImageId): Promise<readon
   return rows.map(tombstoneOf);
 }
 
-/** Those in force that should have come back by then. */
-export async function endedTombstones(query: Query, now: Date, limit: number): Promise<readonly Tombstone[]> {
+/** Those in force that should have come back by then, the earliest first; behind `after`. */
+export async function endedTombstones(
+  query: Query,
+  now: Date,
+  limit: number,
+  after?: Tombstone,
+): Promise<readonly Tombstone[]> {
+  const asked = new Conditions();
+  asked.add('lifted_at_ms IS NULL AND until_ms <= ?', now.getTime());
+  if (after !== undefined)
+    asked.add(
+      "(until_ms, site, image, sha256) > (?, ?, ?, decode(?, 'hex'))",
+      after.until?.getTime() ?? 0,
+      after.image.site,
+      imageFolder(after.image),
+      after.sha256,
+    );
   const rows = await query<TombstoneRow>(
-    `${ROWS} WHERE until_ms <= $1 AND lifted_at_ms IS NULL ORDER BY until_ms LIMIT $2`,
-    [now.getTime(), limit],
+    `${ROWS} WHERE ${asked.text} ORDER BY until_ms, site, image, tombstone.sha256 LIMIT ${asked.with(limit)}`,
+    asked.values,
   );
   return rows.map(tombstoneOf);
 }

@@ -65,7 +65,7 @@ export interface SignatureAt {
 }
 
 const MAX_REASON_CHARACTERS = 500;
-const PUT_BACK_AT_ONCE = 100;
+const LOOKED_UP_AT_ONCE = 100;
 const NO_ROOM =
   'a signature was withdrawn until now, and stays so: its image has no number left for it. It comes back by itself when the last signature of the image is withdrawn';
 
@@ -100,10 +100,21 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     return withdrawnOf(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
   }
 
+  /** All of them: those that cannot come back yet stand first, and are more each time. */
+  async function* allEnded(): AsyncGenerator<Tombstone> {
+    const now = clock.now();
+    for (let after: Tombstone | undefined; ; ) {
+      const page = await tombstones.ended(now, LOOKED_UP_AT_ONCE, after);
+      yield* page;
+      after = page.at(-1);
+      if (page.length < LOOKED_UP_AT_ONCE) return;
+    }
+  }
+
   async function putBackEnded(): Promise<void> {
     try {
       const full = new Set<number>();
-      for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
+      for await (const tombstone of allEnded()) {
         // of a mirror that was removed, or has not come along: it waits for a mirror of that name
         if (!options.sites().includes(tombstone.image.site)) continue;
         const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };

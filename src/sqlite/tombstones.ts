@@ -45,13 +45,22 @@ interface PageValues {
   readonly limit: number;
 }
 
+interface EndedValues {
+  readonly now: number;
+  readonly until: number;
+  readonly site: string;
+  readonly image: string;
+  readonly sha256: Uint8Array;
+  readonly limit: number;
+}
+
 /** The look-ups on one connection. */
 export class TombstoneTable {
   readonly #ofImage: Statement<[string, string], TombstoneRow>;
   readonly #any: Statement<[string], number>;
   readonly #page: Statement<[PageValues], TombstoneRow>;
   readonly #unsettled: Statement<[string], TombstoneRow>;
-  readonly #ended: Statement<[number, number], TombstoneRow>;
+  readonly #ended: Statement<[EndedValues], TombstoneRow>;
   readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
 
   constructor(db: Database) {
@@ -87,9 +96,10 @@ export class TombstoneTable {
       ORDER BY audit_seq
       LIMIT ${PAGE_ROWS}`);
     this.#ended = db.prepare(`${rows}
-      WHERE until_ms <= ? AND lifted_at_ms IS NULL
-      ORDER BY until_ms
-      LIMIT ?`);
+      WHERE until_ms <= @now AND lifted_at_ms IS NULL
+        AND (until_ms, site, image, sha256) > (@until, @site, @image, @sha256)
+      ORDER BY until_ms, site, image, sha256
+      LIMIT @limit`);
     this.#bytes = db
       .prepare<[string, string, Uint8Array], Buffer | null>(`
         SELECT bytes
@@ -134,8 +144,16 @@ export class TombstoneTable {
     return asLookUp(() => this.#unsettled.all(site).flatMap(tombstoneOf));
   }
 
-  ended(now: Date, limit: number): readonly Tombstone[] {
-    return asLookUp(() => this.#ended.all(now.getTime(), limit).flatMap(tombstoneOf));
+  ended(now: Date, limit: number, after?: Tombstone): readonly Tombstone[] {
+    const values = {
+      now: now.getTime(),
+      until: after?.until?.getTime() ?? Number.MIN_SAFE_INTEGER,
+      site: after?.image.site ?? '',
+      image: after === undefined ? '' : imageFolder(after.image),
+      sha256: Buffer.from(after?.sha256 ?? '', 'hex'),
+      limit,
+    };
+    return asLookUp(() => this.#ended.all(values).flatMap(tombstoneOf));
   }
 
   bytesOf(image: ImageId, sha256: string): Uint8Array | null {
@@ -172,8 +190,8 @@ export class SqliteTombstoneStore implements TombstoneStore {
     return this.#table.unsettled(site);
   }
 
-  async ended(now: Date, limit: number): Promise<readonly Tombstone[]> {
-    return this.#table.ended(now, limit);
+  async ended(...page: Parameters<TombstoneStore['ended']>): Promise<readonly Tombstone[]> {
+    return this.#table.ended(...page);
   }
 
   async bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null> {

@@ -5,6 +5,7 @@ import { LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
+import type { Tombstone } from '../../src/domain/tombstone.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
 import { inTime } from '../../src/postgres/in-time.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
@@ -15,6 +16,7 @@ import { PostgresMirrors } from '../../src/postgres/mirrors.ts';
 import { openPostgres } from '../../src/postgres/open.ts';
 import { PostgresQuestions } from '../../src/postgres/questions.ts';
 import { PostgresSignatures } from '../../src/postgres/signatures.ts';
+import { endedTombstones } from '../../src/postgres/tombstone-rows.ts';
 import { PostgresVerdicts } from '../../src/postgres/verdicts.ts';
 import { CHANNEL, PostgresWriter } from '../../src/postgres/writer.ts';
 import type { Reader } from '../../src/service/read.ts';
@@ -607,6 +609,31 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       assert.equal(await at(0).lift(second), null);
       assert.deepEqual(await events(), before);
       await assert.rejects(at(2).append(uploadOf(image, signatureBytes('one'))), { code: 'WITHDRAWN' });
+    });
+
+    it('look up withdrawals that have ended in pages, the earliest first and each once', async () => {
+      const { query } = (nodes[0] as Node).connections;
+      for (const [name, text, until] of [
+        ['team/ends-later', 'one', new Date(LONG_AGO.getTime() + 1)],
+        ['team/ends', 'one', LONG_AGO],
+        ['team/ends', 'two', LONG_AGO],
+      ] as const) {
+        const image = imageIn(folderOf(name));
+        const { number } = await at(0).append(uploadOf(image, signatureBytes(text)));
+        const event = (sha256: string) => eventOf(image, sha256, 'withdraw');
+        await at(1).withdraw({ image, number, by: 'administrator', reason: 'a mistake', until, event });
+      }
+      const whole = await endedTombstones(query, new Date(), 10);
+      assert.deepEqual(
+        whole.map(({ image }) => image.path),
+        ['team/ends', 'team/ends', 'team/ends-later'],
+      );
+      const one: Tombstone[] = [];
+      for (let next = await endedTombstones(query, new Date(), 1); next.length > 0; ) {
+        one.push(...next);
+        next = await endedTombstones(query, new Date(), 1, next[0]);
+      }
+      assert.deepEqual(one, whole);
     });
 
     it('withdraw several under one event at once, and find none the second time', async () => {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
+import type { TombstoneStore } from '../../src/domain/ports.ts';
 import type { Tombstone } from '../../src/domain/tombstone.ts';
 import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { createWithdrawService } from '../../src/service/withdraw.ts';
@@ -28,7 +29,7 @@ const ENDED: Tombstone = {
 interface Scene {
   readonly lift?: (tombstone: Tombstone) => Promise<number | null>;
   /** Those that have ended, until they are lifted. */
-  readonly ended?: (now: Date) => Promise<readonly Tombstone[]>;
+  readonly ended?: TombstoneStore['ended'];
   readonly isAppendOnly?: boolean;
 }
 
@@ -167,4 +168,30 @@ test('a withdrawal from a mirror that is not there waits in silence, and keeps n
   await service.putBack();
   assert.deepEqual(lifted, ['default']);
   assert.deepEqual(log.lines, []);
+});
+
+test('hundreds that cannot come back yet, of mirrors that are gone and of full images, keep no other waiting', async () => {
+  const waiting = Array.from({ length: 250 }, (_, at) => ({
+    ...ENDED,
+    image: { ...ENDED.image, site: at % 2 === 0 ? 'former' : 'default', hex: String(at).padStart(64, '0') },
+    auditSeq: at,
+  }));
+  const all = [...waiting, ENDED];
+  const asked: number[] = [];
+  const lifted: Tombstone[] = [];
+  const { service } = open({
+    async ended(_now, limit, after) {
+      asked.push(limit);
+      const from = after === undefined ? 0 : all.indexOf(after) + 1;
+      return all.slice(from, from + limit);
+    },
+    async lift(tombstone) {
+      if (tombstone !== ENDED) throw new LookasideError('TOO_MANY_SIGNATURES', 'full');
+      lifted.push(tombstone);
+      return 1;
+    },
+  });
+  await service.putBack();
+  assert.deepEqual(lifted, [ENDED]);
+  assert.deepEqual(asked, [100, 100, 100]);
 });

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { Withdrawal } from '../../src/domain/ports.ts';
+import type { Tombstone } from '../../src/domain/tombstone.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { folderOf, LONG_AGO, layImage, sha256Hex, signatureBytes } from './lay.ts';
 import { eventOf, imageIn, kindsOf, type OpenedStore, openStore, SITE, uploadOf } from './open-store.ts';
@@ -297,6 +298,34 @@ test('what a scan has found comes back when its withdrawal ends, though nobody u
   await opened.scanner.scan(SITE);
   assert.deepEqual(kindsOf(opened, imageFolder(image)), []);
   assert.equal(await served(opened, image), 'A A* C B');
+});
+
+test('those that have ended come in pages, the earliest first and each once', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const { tombstones } = opened.databases;
+  const image = await filled(opened, 'team/app');
+  const other = await filled(opened, 'team/other');
+  const later = new Date(LONG_AGO.getTime() + 1);
+  await opened.appender.withdraw(withdrawalOf(image, 1, later));
+  await opened.appender.withdraw(withdrawalOf(image, 2, LONG_AGO));
+  await opened.appender.withdraw(withdrawalOf(image, 3, LONG_AGO));
+  await opened.appender.withdraw(withdrawalOf(other, 1, LONG_AGO));
+  const whole = await tombstones.ended(later, 10);
+  assert.deepEqual(
+    whole.map(({ until, image: { path: repository } }) => [until, repository]),
+    [
+      [LONG_AGO, 'team/app'],
+      [LONG_AGO, 'team/app'],
+      [LONG_AGO, 'team/other'],
+      [later, 'team/app'],
+    ],
+  );
+  const one: Tombstone[] = [];
+  for (let next = await tombstones.ended(later, 1); next.length > 0; ) {
+    one.push(...next);
+    next = await tombstones.ended(later, 1, next[0]);
+  }
+  assert.deepEqual(one, whole);
 });
 
 test('a withdrawal does not end before its time, though the clock was set back since it was listed', async () => {
