@@ -29,12 +29,14 @@ export function parseNamed(argument: string): Named {
 
 /**
  * What the argument may mean, likeliest first: `team/app`, `team/app@sha256:<hex>`, `sha256:<hex>`. Also written with
- * `=`, with a tag before the digest, with docker:// or the registry's host in front, which a repository's path may be too.
+ * `=`, as the path of a signature, with a tag before the digest, with docker:// or the registry's host in front, which a
+ * repository's path may be too.
  * @throws LookasideError CONFIG_INVALID when it means nothing
  */
 export function namesOf(argument: string): readonly [string, ...string[]] {
   const written = argument
-    .replace(/^docker:\/\//, '')
+    .replace(/^(?:docker:\/\/|\/(?=[^/]))/, '')
+    .replace(/(?<=[:=][0-9a-f]{64,})\/signature-[0-9]+$/, '')
     .replace(/(^|[@/])(sha256|sha384|sha512)=([0-9a-f]+)$/, '$1$2:$3')
     .replace(/:[^/@:]+(?=@)/, '');
   const below = withoutHost(written);

@@ -97,7 +97,11 @@ function imagesOf(argument: string, names: readonly string[]): readonly ImageId[
   throw new LookasideError('CONFIG_INVALID', message);
 }
 
-async function firstStored(server: Pick<SignatureServer, 'search'> & ImageNotes, images: readonly ImageId[]) {
+/** The first of them of which the server has something, under that name, or as a mirror serves it. */
+export async function firstStored(
+  server: Pick<SignatureServer, 'search'> & ImageNotes,
+  images: readonly ImageId[],
+) {
   for (const image of images) {
     const details = await server.details(image);
     if (hasAny(details)) return { image, ...details };
@@ -107,6 +111,28 @@ async function firstStored(server: Pick<SignatureServer, 'search'> & ImageNotes,
       const there = { ...image, site };
       const details = await server.details(there);
       if (hasAny(details)) return { image: there, ...details };
+    }
+  }
+  return servedElsewhere(server, images);
+}
+
+/** Below the prefix of a mirror's view the same image has another name: the one that clients ask for. */
+async function servedElsewhere(
+  server: Pick<SignatureServer, 'search'> & ImageNotes,
+  images: readonly ImageId[],
+) {
+  const asked = new Set(images.map((image) => `/${imageName(image)}`));
+  const looked = new Set<string>();
+  for (const { algorithm, hex } of images) {
+    for await (const { site, image: name } of server.search({
+      ...ANY_SIGNATURE,
+      digest: `${algorithm}:${hex}`,
+    })) {
+      const image = parseImageName(site, name);
+      if (site === DEFAULT_SITE || image === null || looked.has(`${site}/${name}`)) continue;
+      looked.add(`${site}/${name}`);
+      const details = await server.details(image);
+      if (details.mirror?.servedAs.some((served) => asked.has(served))) return { image, ...details };
     }
   }
   return null;

@@ -1,7 +1,10 @@
 // What lookaside show prints.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatSignatures } from '../../src/cli/show.ts';
+import { namesOf } from '../../src/cli/image-name.ts';
+import { firstStored, formatSignatures } from '../../src/cli/show.ts';
+import { type ImageId, imageName, parseImageName } from '../../src/domain/image.ts';
+import type { RemoteFilter } from '../../src/domain/remote.ts';
 import { FINGERPRINT, HEX, storedSignature, unvouched } from './stored.ts';
 
 describe('show', () => {
@@ -78,6 +81,57 @@ describe('show', () => {
     assert.match(text, /^mirrored from +https:\/\/x\.example\/s$/m);
     assert.match(text, /^left out +f{64}: DIGEST_MISMATCH$/m);
     assert.match(text, /^upstream +gone-upstream/m);
+  });
+
+  describe('looks for an image', () => {
+    const OTHER = 'cd'.repeat(32);
+    const mirror = {
+      upstream: null,
+      checkedAt: new Date(0),
+      syncedAt: null,
+      goneUpstream: [],
+      leftOut: [],
+    };
+    /** What it has: by site and image, the names under which a mirror serves it. */
+    const HAS: readonly (readonly [site: string, image: string, servedAs: readonly string[] | null])[] = [
+      ['default', `team/app@sha256:${HEX}`, null],
+      ['rh', `app@sha256:${HEX}`, [`/rh/app@sha256:${HEX}`, `/quay/team/app@sha256:${HEX}`]],
+      ['ocp', `sha256:${OTHER}`, [`/ocp/sha256:${OTHER}`]],
+    ];
+    const server = {
+      async *search({ digest, repository }: RemoteFilter) {
+        for (const [site, image] of HAS) {
+          if (image.endsWith(digest ?? '') && (repository === null || image.startsWith(`${repository}@`)))
+            yield storedSignature({ site, image });
+        }
+      },
+      async details(image: ImageId) {
+        const has = HAS.find(([site, name]) => site === image.site && name === imageName(image));
+        const servedAs = has?.[2];
+        return {
+          signatures: has === undefined ? [] : [storedSignature()],
+          withdrawn: [],
+          mirror: servedAs == null ? null : { ...mirror, servedAs },
+        };
+      },
+    };
+    const placeOf = async (written: string) => {
+      const images = namesOf(written).flatMap((name) => parseImageName('default', name) ?? []);
+      const stored = await firstStored(server, images);
+      return stored === null ? null : `${stored.image.site}: ${imageName(stored.image)}`;
+    };
+    for (const [what, written, place] of [
+      ['under its own name', `team/app@sha256:${HEX}`, `default: team/app@sha256:${HEX}`],
+      ['of a mirror', `app@sha256:${HEX}`, `rh: app@sha256:${HEX}`],
+      ['as a mirror serves it', `/quay/team/app@sha256:${HEX}`, `rh: app@sha256:${HEX}`],
+      ['as a client asks for it', `/rh/app@sha256=${HEX}/signature-1`, `rh: app@sha256:${HEX}`],
+      ['in the release layout as a mirror serves it', `/ocp/sha256:${OTHER}`, `ocp: sha256:${OTHER}`],
+      ['under a name that nobody gives it', `/quay/app@sha256:${HEX}`, null],
+    ] as const) {
+      test(`${what}, and ${place === null ? 'finds none' : 'finds it'}`, async () => {
+        assert.equal(await placeOf(written), place);
+      });
+    }
   });
 
   test('says of what was withdrawn when, by whom, why and for how long', () => {
