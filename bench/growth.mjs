@@ -9,7 +9,7 @@ import { runCommand, settle, startLookaside, stopAll } from './servers.mjs';
 
 const FEW = 10_000;
 const PORTS = { few: 18_131, many: 18_132 };
-/** Until there is a verdict on each image: they are taken in by the first start. */
+/** Until there is a verdict on each image. */
 const VERDICTS_MS = 3_600_000;
 const EMPTY_PAGES = 5;
 const UPLOADS = { warm: 1000, each: 200, clients: 16 };
@@ -80,10 +80,7 @@ async function startGrown({ folder }, { count, port }) {
   return { server, count, token };
 }
 
-/**
- * Waits until all that was taken in has its verdict: on a busy machine a server looks at rest while it gets none of the processor.
- * While a scan goes on, some are always without one.
- */
+/** Waits until all that was taken in has its verdict: on a busy machine a server looks at rest while it gets none of the processor. */
 async function judged({ server, token }) {
   const untilMs = performance.now() + VERDICTS_MS;
   for (let empty = 0; empty < EMPTY_PAGES; empty += 1) {

@@ -19,15 +19,7 @@ import { median } from './median.mjs';
 import { NODE_ROWS } from './nodes.mjs';
 import { requirePrograms } from './programs.mjs';
 import { runAdoption, runRescan } from './scans.mjs';
-import {
-  runCommand,
-  settle,
-  settleScanned,
-  startFloor,
-  startLookaside,
-  startNginx,
-  stopAll,
-} from './servers.mjs';
+import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
 import { runTailAdoption, runTailUploads } from './tail.mjs';
 
 const PORTS = { lookaside: 18_101, bare: 18_102, nginx: 18_103, floor: 18_104 };
@@ -234,7 +226,7 @@ async function runRecord(bench, { images }) {
     layTree(join(data, 'sigstore'), images);
     servers.push(await startLookaside({ data, port, args }));
   }
-  for (const server of servers) await settleScanned(server);
+  for (const server of servers) await settle(server);
   // longer than the other rows: a tenth is to be seen
   const load = { folder: bench.folder, names, seconds: 3 * READ_SECONDS, share404: 0.5 };
   const {
@@ -274,7 +266,7 @@ async function runCores(bench, { images }) {
     const settings = { LOOKASIDE_READERS: String(readers) };
     const server = await startLookaside({ data, port: PORTS.lookaside + 10 * readers, settings });
     servers.push(server);
-    await settleScanned(server);
+    await settle(server);
     await checkBytes(server, images);
     await warmUp(server, bench, (warmed) => loadReads(warmed, load));
   }
@@ -314,7 +306,7 @@ async function startPair({ folder }, { images, isShared = false, isFloor = false
   const measured = isFloor
     ? await startFloor({ folder, root, images, port: PORTS.floor })
     : await startLookaside({ data, root: isShared ? root : null, port: PORTS.lookaside, tls });
-  await (isFloor ? settle(measured) : settleScanned(measured));
+  await settle(measured);
   return [measured, nginx];
 }
 

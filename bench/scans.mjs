@@ -7,14 +7,12 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { checkBytes, loadReads } from './load.mjs';
 import { layNames, layTree } from './material.mjs';
 import { requirePrograms } from './programs.mjs';
-import { settle, startLookaside, stopAll } from './servers.mjs';
+import { SCANNED, settle, startLookaside, stopAll } from './servers.mjs';
 
 const PORT = 18_121;
 const READ_SECONDS = 2;
 /** Of the tree, read meanwhile. */
 const NAMES_READ = 1000;
-const VERDICTS_MS = 3_600_000;
-const TOLD_SCAN = 'the tree was scanned';
 
 /** Processor time of a scan that finds all as it was, for an image; in times `find` that prints size and times of each file. */
 export async function runRescan(bench, { images, isShared = false }) {
@@ -23,7 +21,7 @@ export async function runRescan(bench, { images, isShared = false }) {
   const first = await startLookaside({ data, root, port: PORT, isPinned: false });
   await checkBytes(first, images);
   await scans(data, 1);
-  await settle(first, { mostMs: VERDICTS_MS }); // verdicts on what is new take longer
+  await settle(first); // verdicts on what is new take longer
   await stopAll();
   const settings = { LOOKASIDE_SCAN_INTERVAL: '1s' };
   const server = await startLookaside({ data, root, port: PORT, isPinned: false, settings });
@@ -91,7 +89,7 @@ export async function runAdoption(bench, { images }) {
   await scans(data, 1);
   await stopAll();
   const again = await startLookaside({ data, port: PORT, isPinned: false });
-  await settle(again, { mostMs: VERDICTS_MS });
+  await settle(again);
   const quiet = await loadReads(again, load);
   await stopAll();
   if (!isScanning)
@@ -141,7 +139,7 @@ function scansTold(data) {
   if (!existsSync(logOf(data))) return [];
   const lines = readFileSync(logOf(data), 'utf8')
     .split('\n')
-    .filter((line) => line.includes(TOLD_SCAN));
+    .filter((line) => line.includes(SCANNED));
   return lines.map((line) => JSON.parse(line));
 }
 

@@ -104,7 +104,7 @@ async function inTurns(bench, { server, names, rate, data, turns }, begin) {
     const end = await begin(turn);
     const busy = await steadily(server, { names, rate, data });
     pairs.push({ quiet, busy, ...(await end()) });
-    await settle(server, { mostMs: 3_600_000 });
+    await settle(server);
     bench.progress();
   }
   await stopAll();
