@@ -61,10 +61,12 @@ export interface Mirror {
 const EMPTY_MS = 300_000;
 const MAX_REMEMBERED = 100_000;
 const READER_WAITS_MS = 5000;
-/** More than the sixteen requests that an upstream gets at once (signature-site.ts): the next one is at hand when one has ended. */
-const WALKS_AT_ONCE = 24;
-const WALKS_A_SECOND = 50;
-const MAX_WAITING = 1000;
+const WALKS = {
+  /** More than the sixteen requests that an upstream gets at once (signature-site.ts): the next one is at hand when one has ended. */
+  atOnce: 24,
+  perSecond: 50,
+  maxWaiting: 1000,
+};
 /** Behind readers' backs: more would keep those waiting who have nothing yet. */
 const REFRESHES_AT_ONCE = 25;
 const REFRESH_LATER_MS = 5000;
@@ -89,12 +91,7 @@ const NO_SET: SignatureSet = { generation: 0, entries: [] };
 export function createMirror(options: MirrorOptions): Mirror {
   const { store, bringer, clock, settings } = options;
   const mayBring = createMatcher(settings.onDemand);
-  const gate = createGate({
-    ...options,
-    atOnce: WALKS_AT_ONCE,
-    perSecond: WALKS_A_SECOND,
-    maxWaiting: MAX_WAITING,
-  });
+  const gate = createGate({ ...options, ...WALKS });
   const share = createSingleFlight<Brought>();
   const flights = createFlights();
   /** Until when an image counts as one without signatures, by the monotonic clock. */
