@@ -188,13 +188,6 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
   }
 
-  async function end(): Promise<void> {
-    await options.room.stop();
-    await flights.ended();
-    await bringer.stop();
-    await bringer.noteFailures();
-  }
-
   return {
     store: {
       readSet,
@@ -231,10 +224,20 @@ export function createMirror(options: MirrorOptions): Mirror {
     onFault: faults.onFault,
     stop() {
       isStopped = true;
-      stopping ??= end();
+      stopping ??= endAll(options, flights);
       return stopping;
     },
   };
+}
+
+async function endAll(
+  { room, bringer }: Pick<MirrorOptions, 'room' | 'bringer'>,
+  flights: ReturnType<typeof createFlights>,
+): Promise<void> {
+  await room.stop();
+  await flights.ended();
+  await bringer.stop();
+  await bringer.noteFailures();
 }
 
 /** @throws what is none of the errors of lookaside */

@@ -572,11 +572,8 @@ describe('a mirror', () => {
   test('a set that the disk did not take keeps its numbers when its mirror is removed and added anew', async () => {
     const folder = folderOf('full/removed');
     const [a, b] = ['a', 'b'].map((tag) => signed('full/removed', tag)) as [Buffer, Buffer];
-    const add = () => {
-      const settings = { ...DEFAULT_MIRROR, missing: [404], redirects: [] };
-      const views = [{ prefix: '/again', strip: '', add: '' }];
-      return mirrors().add('again', { ...settings, upstreams: [`${site.url}/sigs`], views });
-    };
+    const views = [{ prefix: '/again', strip: '', add: '' }];
+    const add = () => mirrors().add('again', settingsOf([`${site.url}/sigstore`], { views }));
     await add();
     const { bavail, bsize } = await statfs(config.data);
     disk.reserve = 2 * bavail * bsize;
