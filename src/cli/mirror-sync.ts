@@ -157,7 +157,8 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     return exitCode;
   }
   tellSync(done.answer, { changedOnly, json, unresolved });
-  return done.answer.counts.failed + done.answer.counts.refused > 0 ? EXIT.failed : exitCode;
+  const { counts, unrecorded } = done.answer;
+  return counts.failed + counts.refused > 0 || unrecorded !== null ? EXIT.failed : exitCode;
 }
 
 async function fromFiles(files: readonly string[]) {
@@ -344,12 +345,13 @@ interface Telling {
 }
 
 function tellSync(answer: SyncAnswer, { changedOnly, json, unresolved }: Telling): void {
-  const { counts, startedAt, finishedAt } = answer;
+  const { counts, startedAt, finishedAt, unrecorded } = answer;
+  if (unrecorded !== null) tell(escapeTerminal(unrecorded));
   const images = answer.images.filter(
     ({ result }) => !changedOnly || !['unchanged', 'missing'].includes(result),
   );
   if (json) {
-    printJson({ startedAt, finishedAt, counts, images, unresolved });
+    printJson({ startedAt, finishedAt, counts, images, unresolved, unrecorded });
     return;
   }
   for (const { image, result, message } of images) {

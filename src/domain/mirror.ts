@@ -160,6 +160,8 @@ export interface SyncRun extends SyncReport {
 export interface SyncAnswer extends SyncReport {
   /** In the order in which they were named. */
   readonly images: readonly SyncedImage[];
+  /** What of the run could not be kept, and why: status, metrics and the log of events do not tell of it. Null: all was kept. */
+  readonly unrecorded: string | null;
 }
 
 export interface SyncProgress {

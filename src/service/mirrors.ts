@@ -1,7 +1,7 @@
 // The mirrors of a server: added, changed and removed while it runs, and filled ahead of demand.
 import type { SyncFollowing } from '../domain/administration.ts';
 import { createPlaces, createTurns, forEachConcurrently } from '../domain/concurrency.ts';
-import { LookasideError } from '../domain/errors.ts';
+import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName, parseImageFolder } from '../domain/image.ts';
 import { MAX_MIRROR_RELEASE_CHANNELS, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
 import {
@@ -201,38 +201,74 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       const known = await store.releases(name, MAX_MIRROR_RELEASES);
       return [...new Map(known.map((release) => [release.digest, release])).values()];
     },
-    async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }, actor) {
-      const open = find(name);
-      const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
-      demandFew(releases);
-      const startedAt = clock.now();
-      const youngest = maxAgeMs === null ? null : startedAt.getTime() - maxAgeMs;
-      const results = new Map<string, SyncedImage>();
-      // first: who asks for a channel must be told of what did not come
-      if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
-      onProgress?.({ done: 0, total: wanted.size });
-      if (youngest !== null) await open.mirror.noteFailures();
-      const syncing = {
-        ...options,
-        mirror: open.mirror,
-        bring: createPatience(open.mirror, options),
-        youngest,
-      };
-      await forEachConcurrently(turnsOf(wanted, syncing), IMAGES_AT_ONCE, async (turn) => {
-        results.set(turn.text, await syncOne(turn, syncing));
-        onProgress?.({ done: results.size, total: wanted.size });
-      });
-      const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
-      const counts = Object.fromEntries(
-        SYNC_RESULTS.map((result) => [result, inOrder.filter((one) => one.result === result).length]),
-      ) as Record<SyncResult, number>; // one for each
-      const report = { startedAt, finishedAt: clock.now(), counts };
-      // one that was removed meanwhile has no runs; a later one of its name would tell of this one
-      if (options.open().some(({ stored }) => isSameMirror(stored, open.stored)))
-        await store.ran(name, report);
-      const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
-      await options.appendEvent(makeEvent({ action: 'mirror-sync', site: name, result }, actor));
-      return { ...report, images: inOrder };
+    sync: async (name, request, actor) => runSync(find(name), request, { actor, options }),
+  };
+}
+
+/** One run: every image that is named, and what is kept of it. */
+async function runSync(
+  open: OpenMirror,
+  { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }: SyncRequest & SyncFollowing,
+  { actor, options }: { readonly actor: Actor; readonly options: MirrorsOptions },
+): Promise<SyncAnswer> {
+  const { store, clock, makeEvent } = options;
+  const { name } = open.stored;
+  const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
+  demandFew(releases);
+  const startedAt = clock.now();
+  const youngest = maxAgeMs === null ? null : startedAt.getTime() - maxAgeMs;
+  const results = new Map<string, SyncedImage>();
+  const keep = createKeeper();
+  // first: who asks for a channel must be told of what did not come
+  if (releases.length > 0)
+    await keep.try('what the graphs say of releases', () =>
+      store.putReleases(name, { releases, wholeChannels }),
+    );
+  onProgress?.({ done: 0, total: wanted.size });
+  if (youngest !== null) await open.mirror.noteFailures();
+  const syncing = {
+    ...options,
+    mirror: open.mirror,
+    bring: createPatience(open.mirror, options),
+    youngest,
+  };
+  await forEachConcurrently(turnsOf(wanted, syncing), IMAGES_AT_ONCE, async (turn) => {
+    results.set(turn.text, await syncOne(turn, syncing));
+    onProgress?.({ done: results.size, total: wanted.size });
+  });
+  const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
+  const counts = Object.fromEntries(
+    SYNC_RESULTS.map((result) => [result, inOrder.filter((one) => one.result === result).length]),
+  ) as Record<SyncResult, number>; // one for each
+  const report = { startedAt, finishedAt: clock.now(), counts };
+  // one that was removed meanwhile has no runs; a later one of its name would tell of this one
+  if (options.open().some(({ stored }) => isSameMirror(stored, open.stored)))
+    await keep.try('the result', () => store.ran(name, report));
+  const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
+  const event = makeEvent({ action: 'mirror-sync', site: name, result }, actor);
+  await keep.try('the audit event', () => options.appendEvent(event));
+  return { ...report, images: inOrder, unrecorded: keep.failure };
+}
+
+const KEEPS_NOTHING: readonly ErrorCode[] = ['DISK_FULL', 'READ_ONLY', 'STORE_UNAVAILABLE', 'BUSY'];
+
+/** A database that takes nothing must not cost the report of what a run has fetched: trees may lie on another disk. */
+function createKeeper() {
+  const lost: string[] = [];
+  let why = '';
+  return {
+    /** @throws what no state of the disk explains */
+    async try(what: string, act: () => Promise<unknown>): Promise<void> {
+      try {
+        await act();
+      } catch (error) {
+        if (!isLookasideError(error) || !KEEPS_NOTHING.includes(error.code)) throw error;
+        lost.push(what);
+        why = error.message;
+      }
+    },
+    get failure() {
+      return lost.length === 0 ? null : `${lost.join(' and ')} of this run could not be kept: ${why}`;
     },
   };
 }

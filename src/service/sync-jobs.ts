@@ -10,7 +10,10 @@ export interface SyncJob {
   readonly by: string;
   readonly progress: SyncProgress;
   /** Null while it runs. */
-  readonly ended: { readonly report: SyncReport } | { readonly message: string } | null;
+  readonly ended:
+    | { readonly report: SyncReport; readonly unrecorded: string | null }
+    | { readonly message: string }
+    | null;
 }
 
 export interface SyncJobs {
@@ -47,8 +50,8 @@ export function createSyncJobs({ mirrors, clock, log }: SyncJobsOptions): SyncJo
         };
         put({});
         mirrors.sync(mirror, { images, maxAgeMs: null, onProgress }, actor).then(
-          ({ startedAt, finishedAt, counts }) =>
-            put({ ended: { report: { startedAt, finishedAt, counts } } }),
+          ({ startedAt, finishedAt, counts, unrecorded }) =>
+            put({ ended: { report: { startedAt, finishedAt, counts }, unrecorded } }),
           (error: unknown) => {
             const isOurs = isLookasideError(error);
             if (!isOurs) log.warn({ err: error, mirror }, 'a sync that was started by a page failed');

@@ -530,4 +530,5 @@ export const syncAnswer = syncReport.extend({
       message: z.string().nullable(),
     }),
   ),
+  unrecorded: z.string().nullable().default(null), // older servers fail instead
 }) satisfies SchemaOf<SyncAnswer>;

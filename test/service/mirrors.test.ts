@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isLookasideError } from '../../src/domain/errors.ts';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageName } from '../../src/domain/image.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import type { FailedWalk } from '../../src/domain/ports.ts';
@@ -245,4 +245,23 @@ test('a sync passes over what is young and stored, and begins no more walks than
   assert.deepEqual(new Set(walked), fresh);
   assert.equal(walked.length, fresh.size);
   assert.equal(progress.at(-1), 1200);
+});
+
+test('a sync whose result the database does not take tells what it has fetched, and what could not be kept', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageOf('team/app');
+  const { mirrors, store, name } = open(opened, async () => ({ kind: 'empty', leftOut: [] }), false);
+  const full = async () => Promise.reject(new LookasideError('DISK_FULL', 'database or disk is full'));
+  const { ran, putReleases } = store;
+  Object.assign(store, { ran: full, putReleases: full });
+  const release = { digest: `sha256:${'a'.repeat(64)}`, version: '4.18.1', arch: 'amd64', channels: [] };
+  const request = { images: [imageName(image)], maxAgeMs: null };
+  const answer = await mirrors.sync(name, { ...request, releases: [release] }, ACTOR);
+  assert.equal(answer.counts.missing, 1);
+  assert.equal(
+    answer.unrecorded,
+    'what the graphs say of releases and the result of this run could not be kept: database or disk is full',
+  );
+  Object.assign(store, { ran, putReleases });
+  assert.equal((await mirrors.sync(name, request, ACTOR)).unrecorded, null);
 });

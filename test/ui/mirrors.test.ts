@@ -12,7 +12,7 @@ import { HEX, IMAGE, servePages, signature } from './scene.ts';
 const AT = new Date('2026-11-22T09:00:00.000Z');
 const ACTOR = { name: 'me', address: null, requestId: null } as const;
 const COUNTS = { new: 2, unchanged: 0, missing: 0, refused: 0, failed: 1 };
-const ANSWER: SyncAnswer = { startedAt: AT, finishedAt: AT, counts: COUNTS, images: [] };
+const ANSWER: SyncAnswer = { startedAt: AT, finishedAt: AT, counts: COUNTS, images: [], unrecorded: null };
 const formTokenIn = (text: string) => /name="form-token" value="([0-9a-f]{64})"/.exec(text)?.[1] ?? 'none';
 
 const MIRROR = {
@@ -63,6 +63,7 @@ describe('syncs in the background', () => {
     await turn();
     assert.deepEqual(jobs.peek('red-hat')?.ended, {
       report: { startedAt: AT, finishedAt: AT, counts: COUNTS },
+      unrecorded: null,
     });
     await jobs.start('red-hat', ['c'], ACTOR);
     end(new Error('a secret of the disk'));

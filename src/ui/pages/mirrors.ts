@@ -99,7 +99,7 @@ function jobLine({ startedAt, by, progress: { done, total }, ended }: SyncJob, n
     return html`<div><p>${number(done)} of ${count(total, 'image')}, ${what}</p><progress max="${Math.max(1, total)}" value="${done}" aria-label="Sync"></progress></div>`;
   return 'message' in ended
     ? html`<p role="status">${word('wrong', `The sync ${what} failed`)} <bdi>${clip(ended.message, 400)}</bdi></p>`
-    : html`<p role="status">${word(ended.report.counts.failed > 0 ? 'open' : 'good', `The sync ${what} has ended`)}</p>`;
+    : html`<p role="status">${word(ended.report.counts.failed > 0 || ended.unrecorded !== null ? 'open' : 'good', `The sync ${what} has ended`)}${ended.unrecorded !== null && html` <bdi>${clip(ended.unrecorded, 400)}</bdi>`}</p>`;
 }
 
 function syncForm({ request, link }: PageContext, name: string, job: SyncJob | null): Html {
