@@ -137,8 +137,8 @@ const WALKED = { items: 500, bytes: 64 * 1024 * 1024 };
 const MAX_UNWRITTEN = 100_000;
 const STORE_AGAIN_MS = 30_000;
 const STORED_AT_ONCE = 16;
-/** Less than the ten seconds that containers have to stop. */
-const LAST_TRY_MS = 4000;
+/** With the walks that end before it, less than the ten seconds that containers have to stop. */
+const LAST_TRY_MS = 3000;
 const UNSTORED_TEXT =
   'mirrored sets were served from memory, and the disk does not take them: the upstream may give them other numbers from now on';
 const TRIES_WHEN_BUSY = 10;
