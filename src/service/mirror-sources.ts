@@ -195,6 +195,7 @@ function nextPage(answer: Answer, at: URL): string | null {
   return url === null || url.origin !== at.origin ? null : url.pathname + url.search;
 }
 
+/** Null: none is given. @throws LookasideError SERVER_UNREACHABLE */
 async function tokenFor(ask: AskWeb, base: URL, refusal: Answer, scope: string): Promise<string | null> {
   const challenge = refusal.header('www-authenticate') ?? '';
   const realm = toUrl(/^Bearer .*?realm="([^"]+)"/i.exec(challenge)?.[1] ?? '');
@@ -206,8 +207,8 @@ async function tokenFor(ask: AskWeb, base: URL, refusal: Answer, scope: string):
     realm.username = base.username;
     realm.password = base.password;
   }
-  const answer = await ask(realm.href);
-  const value = answer.kind === 'answer' && answer.status === 200 ? membersOf(jsonOf(answer.body)) : {};
+  const answer = await asked(ask, realm.href, {});
+  const value = answer.status === 200 ? membersOf(jsonOf(answer.body)) : {};
   const token = value.token ?? value.access_token;
   return typeof token === 'string' ? token : null;
 }

@@ -141,3 +141,21 @@ test('a registry that cannot be reached is named with what to do', async () => {
     });
   }
 });
+
+test('a server of tokens that cannot be reached is named, and not taken for a login that is wanted', async () => {
+  const challenge = { 'www-authenticate': 'Bearer realm="https://auth.example/t",service="r"' };
+  const { options } = asking({
+    'https://r.example/v2/team/app/tags/list?n=1000': { status: 401, headers: challenge },
+  });
+  for (const [why, remedy] of [
+    ['ECONNREFUSED', /^https:\/\/auth\.example\/t cannot be read: .* nothing listens there/],
+    ['NOT_PUBLIC', /^https:\/\/auth\.example\/t cannot be read: .* --resolve HOST$/],
+  ] as const) {
+    const ask: AskWeb = async (url, headers) =>
+      url.startsWith('https://auth.example') ? { kind: 'failed', why } : options.ask(url, headers);
+    await assert.rejects(registryImages({ ...options, ask }, 'r.example/team/app'), {
+      code: 'SERVER_UNREACHABLE',
+      message: remedy,
+    });
+  }
+});
