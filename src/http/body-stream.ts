@@ -4,6 +4,7 @@ import {
   type BodyRequest,
   ClientGone,
   goOn,
+  MOST_LATE_TURNS,
   requirePlain,
   tooLarge,
   tooSlow,
@@ -22,8 +23,8 @@ export async function* streamBody(
   const announced = announcedLength(req);
   if (announced !== null && announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
   const source = readAhead(request);
-  const isLate = () => source.fail(tooSlow({ length, announced, maxMs }));
-  const deadline = setTimeout(isLate, maxMs);
+  const late = () => tooSlow({ length, announced, maxMs });
+  const deadline = setTimeout(() => source.expire(late), maxMs);
   let length = 0;
   try {
     goOn(request);
@@ -41,10 +42,10 @@ export async function* streamBody(
 }
 
 interface Source {
-  /** Null at the end. @throws the error given to fail(); ClientGone */
+  /** Null at the end. @throws what expire() was given; ClientGone */
   next(): Promise<Buffer | null>;
-  /** The next next() throws this. */
-  fail(error: Error): void;
+  /** What has come is still read; the first next() that would have to wait for the client throws. */
+  expire(late: () => Error): void;
   /** Removes its listeners. */
   leave(): void;
 }
@@ -55,10 +56,23 @@ function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
   let failure: Error | null = req.destroyed ? new ClientGone() : null;
   let hasEnded = false;
   let wake: () => void = () => undefined;
+  let isWaiting = false;
+  let waits = 0;
+  /** Not null: the time is up. */
+  let late: (() => Error) | null = null;
+  let lateWaits = 0;
 
   const fail = (error: Error) => {
     failure ??= error;
     wake();
+  };
+  /** Behind a look at the sockets. One turn is not enough: it may be asked for when this turn has looked at them already. */
+  const endWait = (error: () => Error) => {
+    const wait = waits;
+    const end = () => {
+      if (isWaiting && waits === wait) fail(error());
+    };
+    setImmediate(() => setImmediate(end));
   };
   const take = (piece: Buffer) => {
     ahead.push(piece);
@@ -79,7 +93,10 @@ function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
   req.pause(); // adding a `data` listener has made it flow
 
   return {
-    fail,
+    expire(error) {
+      late = error;
+      if (isWaiting) endWait(error);
+    },
     async next() {
       for (;;) {
         if (failure !== null) throw failure;
@@ -90,7 +107,15 @@ function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
           wake = resolve;
         });
         req.resume();
+        isWaiting = true;
+        waits += 1;
+        if (late !== null) {
+          lateWaits += 1;
+          if (lateWaits > MOST_LATE_TURNS) throw late();
+          endWait(late);
+        }
         await woken;
+        isWaiting = false;
       }
     },
     leave() {

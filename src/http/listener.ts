@@ -228,11 +228,18 @@ function toListener(server: Server, host: string, tls: TlsFiles | null): Listene
 
 /** Spares connections that wait for us: a batch of uploads, or the next piece of a stream, may take longer than that. */
 function closeIdle(server: Server, idleMs: number, begunOn: BegunOn): void {
-  server.setTimeout(idleMs, (socket) => {
+  const closeUnlessOwed = (socket: Socket) => {
     const begun = begunOn(socket);
     const isAnswerOwed =
       begun?.req.complete === true && !begun.res.writableEnded && socket.writableLength === 0;
     if (!isAnswerOwed) socket.destroy();
+  };
+  server.setTimeout(idleMs, (socket) => {
+    const { bytesRead } = socket;
+    // this process may have been stopped for that long: what has come meanwhile is read first
+    setImmediate(() => {
+      if (socket.bytesRead === bytesRead) closeUnlessOwed(socket);
+    });
   });
 }
 
@@ -249,17 +256,23 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
     socket.once('close', () => readings.delete(socket));
   });
 
+  const everyMs = Math.min(slowestMs / 4, SLOW_READERS_CHECK_MS);
+  let checkedMs = performance.now();
   const check = () => {
     const nowMs = performance.now();
+    // while this process was stopped, or busy, nobody could read
+    const stoppedMs = Math.max(0, nowMs - checkedMs - everyMs);
+    checkedMs = nowMs;
     for (const [socket, reading] of readings) {
       const takenBytes = socket.bytesWritten - socket.writableLength;
       if (socket.writableLength === 0) readings.set(socket, null);
       else if (reading === null || takenBytes - reading.takenBytes >= SLOWEST_BYTES)
         readings.set(socket, { sinceMs: nowMs, takenBytes });
-      else if (nowMs - reading.sinceMs >= slowestMs) socket.destroy();
+      else if (nowMs - reading.sinceMs - stoppedMs >= slowestMs) socket.destroy();
+      else if (stoppedMs > 0) readings.set(socket, { ...reading, sinceMs: reading.sinceMs + stoppedMs });
     }
   };
-  const timer = setInterval(check, Math.min(slowestMs, SLOW_READERS_CHECK_MS)).unref();
+  const timer = setInterval(check, everyMs).unref();
   server.once('close', () => clearInterval(timer));
 }
 
@@ -353,7 +366,8 @@ async function drain(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     NetServer.prototype.close.call(server, () => resolve());
   });
-  const grace = setTimeout(() => server.closeIdleConnections(), IDLE_GRACE_MS);
+  // behind one more look at the sockets: timers run first
+  const grace = setTimeout(() => setImmediate(() => server.closeIdleConnections()), IDLE_GRACE_MS);
   await closed;
   clearTimeout(grace);
 }

@@ -8,6 +8,7 @@ import { ClientGone, createBodyReader, joinPieces } from '../../src/http/body.ts
 import { renderError } from '../../src/http/errors.ts';
 import { type Listener, listen } from '../../src/http/listener.ts';
 import { sendReply, textReply } from '../../src/http/reply.ts';
+import { eventually } from '../clients/eventually.ts';
 import { createGate } from '../gate.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from './raw-request.ts';
 
@@ -137,6 +138,43 @@ describe('a body', () => {
       assert.match(answer.body.toString(), /3( of 10)? bytes of the body came within 0\.15 seconds/);
     }
     assert.deepEqual(got, []);
+  });
+
+  describe('that had come in time to a process that was stopped', () => {
+    /** As when this process is stopped until the time of the body is over. */
+    const stop = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * MAX_MS);
+
+    for (const [what, first, rest] of [
+      ['with its length told', 'Content-Length: 5\r\n\r\nhe', 'llo'],
+      ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n', '3\r\nllo\r\n0\r\n\r\n'],
+      ['but for its end', 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', '0\r\n\r\n'],
+    ] as const) {
+      test(`${what} is read whole`, async () => {
+        await eventually(async () => {
+          got = [];
+          const socket = await open(`${HEAD}Connection: close\r\n${first}`);
+          const startMs = performance.now();
+          const answer = readAll(socket);
+          // another request shows that the beginning was read
+          assert.equal((await requestRaw(server.port, 'POST /', [])).status, 200);
+          socket.write(rest);
+          assert.ok(performance.now() - startMs < MAX_MS / 2, 'it came in time');
+          stop();
+          assert.equal(parseAnswer(await answer).status, 200);
+          assert.equal(got.at(-1)?.toString(), 'hello');
+        });
+      });
+    }
+
+    test('by half is refused', async () => {
+      got = [];
+      const socket = await open(`${HEAD}Content-Length: 5\r\n\r\nhe`);
+      const answer = readAll(socket);
+      assert.equal((await requestRaw(server.port, 'POST /', [])).status, 200);
+      socket.write('l');
+      stop();
+      assert.match(parseAnswer(await answer).body.toString(), /3 of 5 bytes of the body came/);
+    });
   });
 
   test('that drips is as late as one that stands still', async () => {

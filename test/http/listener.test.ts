@@ -5,7 +5,9 @@ import { get, type RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
+import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises';
 import { listen, listenOnSocket } from '../../src/http/listener.ts';
 import { eventually } from '../clients/eventually.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
@@ -271,6 +273,53 @@ describe('a listener', () => {
     try {
       assert.match(await eventually(ask), /^HTTP\/1\.1 200 /);
     } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('does not cut off as idle who has sent something to a process that had no time to read it', async () => {
+    const idleMs = 400;
+    const isBegun = createGate();
+    const reading: RequestListener = (req, res) => {
+      req.on('data', () => isBegun.open()).on('end', () => res.end('ok'));
+    };
+    const server = await listen({ handler: reading, host: '127.0.0.1', port: 0, tls: null, idleMs });
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1');
+      await isBegun.promise;
+      client.write('2');
+      await immediate(); // behind it come the timers, and behind them the sockets
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1.5 * idleMs); // as when the process is stopped
+      assert.match((await once(client, 'data')).toString(), /^HTTP\/1\.1 200 /);
+    } finally {
+      client.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('does not cut off as too slow who could read nothing from a process that was stopped', async () => {
+    const slowestMs = 400;
+    const pieces = Array.from({ length: 512 }, () => Buffer.alloc(64 * 1024)); // more than the system takes at once
+    const large: RequestListener = (_, res) => void Readable.from(pieces).pipe(res);
+    const server = await listen({ handler: large, host: '127.0.0.1', port: 0, tls: null, slowestMs });
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      let length = 0;
+      client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      await once(client, 'readable');
+      await pause(slowestMs / 2); // a check has seen what is not read yet
+      await immediate();
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * slowestMs); // as when the process is stopped
+      client.on('data', (piece) => {
+        length += piece.length;
+      });
+      await once(client, 'close');
+      assert.ok(length > 512 * 64 * 1024);
+    } finally {
+      client.destroy();
       server.abort();
       await server.drain();
     }

@@ -10,6 +10,7 @@ import { streamBody } from '../../src/http/body-stream.ts';
 import { renderError } from '../../src/http/errors.ts';
 import { type Listener, listen } from '../../src/http/listener.ts';
 import { type Reply, sendReply, textReply } from '../../src/http/reply.ts';
+import { eventually } from '../clients/eventually.ts';
 import { createGate } from '../gate.ts';
 import { createLog } from '../service/hand-driven.ts';
 import { parseAnswer, requestRaw, sendRaw } from './raw-request.ts';
@@ -155,6 +156,43 @@ describe('a streamed body', () => {
       /^HTTP\/1\.1 408 [\s\S]*3 of 5 bytes of the body came within 0\.1 seconds/,
     );
   });
+
+  for (const [what, isTaken] of [
+    ['while it waited for the client', true],
+    ['while the route had something else to do', false],
+  ] as const) {
+    test(`that had come in time to a process that was stopped ${what} is taken whole`, async () => {
+      const maxMs = 150;
+      const stop = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * maxMs);
+      const sizeBytes = 200 * 1024;
+      await eventually(async () => {
+        const { promise: isFirst, open: first } = createGate();
+        const { promise: goOn, open: go } = createGate();
+        const slow = async (pieces: AsyncIterable<Uint8Array>) => {
+          let length = 0;
+          for await (const piece of pieces) {
+            length += piece.length;
+            first();
+            if (length < 100) await goOn;
+          }
+          return textReply(200, `${length} bytes`);
+        };
+        const server = await serve(streaming(slow, { limits: { maxBytes: 2 * sizeBytes, maxMs } }));
+        const startMs = performance.now();
+        const socket = await connectTo(server);
+        socket.write(`${HEAD}Connection: close\r\nContent-Length: ${sizeBytes + 5}\r\n\r\nfirst`);
+        await isFirst;
+        if (isTaken) go();
+        socket.write(Buffer.alloc(sizeBytes));
+        assert.equal(socket.writableLength, 0, 'the system has all of it');
+        assert.ok(performance.now() - startMs < maxMs, 'it came in time');
+        stop();
+        go();
+        const [answer] = await once(socket, 'data');
+        assert.match(answer.toString(), new RegExp(`^HTTP/1\\.1 200 [\\s\\S]*${sizeBytes + 5} bytes`));
+      });
+    });
+  }
 
   test('whose client goes away ends as that', async () => {
     const { promise: isOver, open: end } = createGate();
