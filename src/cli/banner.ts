@@ -18,7 +18,7 @@ export function formatBanner(input: BannerInput): string {
   const { version, urls, config, isWritable } = input;
   return `lookaside ${version} listening on ${urls.join(', ')}${describeSockets(input)}
 ${describePlace(config, isWritable)}
-
+${config.ui ? `pages ${clientBase(input)}/ui/\n` : ''}
 ${adviceFor(config)}:
 
 ${indent(registriesD(input))}

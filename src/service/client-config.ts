@@ -95,7 +95,7 @@ function noKey(registry: string, { signers, isAllKeys }: KeyChoice, count: numbe
   const what = signers.length === 0 ? 'has a grant for' : 'has no grant for';
   return new LookasideError(
     'NOT_FOUND',
-    `${who} ${what} ${where}, so that no key is known for it; name keys with --key FINGERPRINT or --all-keys, or have an administrator grant one: lookaside grant add`,
+    `${who} ${what} ${where}, so no key is known for it; name keys with --key FINGERPRINT or --all-keys, or have an administrator grant one: lookaside grant add`,
   );
 }
 

@@ -325,7 +325,7 @@ function whyNone({ asked, image, withdrawn, elsewhere }: Seen): ServerFinding {
     code: 'OTHER_PATH',
     message: `the digest is signed under another path: ${names.join(', ')}`,
     remedy:
-      'where a mirror is pulled from, serve the signatures under its path too: a remapped view, or an upload below that path',
+      'sign it under the name that is pulled too; where that is a mirror of the other, serve its signatures there: by a remapped view, or an upload below that path',
   };
 }
 

@@ -182,6 +182,15 @@ describe('what serve says', () => {
     assert.doesNotMatch(bannerOf({}), /token/);
   });
 
+  test('says where its pages for people are, and nothing of them where there are none', () => {
+    assert.match(bannerOf({}), /^pages http:\/\/localhost:8000\/ui\/$/m);
+    assert.match(
+      bannerOf({ LOOKASIDE_PUBLIC_URL: 'https://signatures.example.com/x' }),
+      /^pages https:\/\/signatures\.example\.com\/x\/ui\/$/m,
+    );
+    assert.doesNotMatch(bannerOf({ LOOKASIDE_UI: 'off' }), /pages|\n\n\n/);
+  });
+
   test('goes to standard error where standard output carries access lines', async () => {
     const data = path.join(temp.path, 'logged');
     const [program, ...args] = lookaside('serve', '--listen', '127.0.0.1:0', '--data', data);
