@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { LookasideError } from '../../src/domain/errors.ts';
 import type { Token } from '../../src/domain/ports.ts';
 import type { Services } from '../../src/http/services.ts';
 import { createPatience } from '../../src/postgres/in-time.ts';
@@ -76,6 +77,52 @@ test('an issuer that is slow is no database that does not answer', async () => {
   });
   const answer = await fetch(`${served.url}/api/v1/subjects`, { headers: { Authorization: 'Bearer a.b.c' } });
   assert.equal(answer.status, 200, await answer.text());
+});
+
+const ofClients = `client-config/podman?registry=registry.example.com&signer=ci`;
+const noKeys = {
+  ...{ add: unasked, remove: unasked, refresh: unasked, setRetired: unasked, revoke: unasked, find: unasked },
+  ...{ armor: unasked, whileUnchanged: unasked, warnings: unasked, uses: unasked },
+  list: async () => [],
+};
+const noSigners = {
+  ...{ list: unasked, show: unasked, add: unasked, setDisabled: unasked, remove: unasked, addGrant: unasked },
+  ...{ removeGrant: unasked, test: unasked, permit: unasked },
+  listGrants: async () => [],
+};
+
+test('who asks for files of clients by a signer is told of the slow issuer, and not of a database', async () => {
+  const gone = new LookasideError(
+    'ISSUER_UNAVAILABLE',
+    'the keys of the issuer cannot be had: https://i.example',
+  );
+  const issuers = {
+    slow: { find: () => slowly([TOKEN] as const), status: 404, code: 'NOT_FOUND' },
+    silent: { find: () => slowly(null).then(() => Promise.reject(gone)), status: 503, code: gone.code },
+  };
+  for (const [name, { find, status, code }] of Object.entries(issuers)) {
+    await using served = await serveOver({
+      ...services,
+      ...{ keys: noKeys, signers: noSigners },
+      identities: { isToken: (text) => text === 'a.b.c', find },
+    });
+    const headers = { Authorization: 'Bearer a.b.c' };
+    const answer = await fetch(`${served.url}/api/v1/${ofClients}`, { headers });
+    const text = await answer.text();
+    assert.equal(answer.status, status, `${name}: ${text}`);
+    assert.equal(JSON.parse(text).errors[0].code, code);
+  }
+});
+
+test('who asks for files of clients is told of a database that is slow', async () => {
+  await using served = await serveOver({
+    ...services,
+    ...{ keys: noKeys, signers: { ...noSigners, listGrants: () => slowly([]) } },
+  });
+  const headers = { Authorization: `Bearer ${served.tokens.admin}` };
+  const answer = await fetch(`${served.url}/api/v1/${ofClients}`, { headers });
+  assert.equal(answer.status, 503);
+  assert.match(await answer.text(), /PostgreSQL/);
 });
 
 for (const when of ['before its head', 'later'] as const) {

@@ -37,9 +37,21 @@ const MAX_SENT_POLICY_BYTES = 64 * 1024;
 /** The bytes of the files of one answer, bounded for the same reason: policy and keys come again for each namespace, and keys for each registry. */
 const MAX_MADE_BYTES = 1024 * 1024;
 
+/** readQuestion() waits: the issuer of a token has its own bound of time, and is not the database. */
+const WAITS = { waits: 'own' } as const;
+
 export const clientConfig: readonly RouteSpec[] = [
-  { ...NO_BODY, name: NAME, path: PATH, methods: ['GET', 'HEAD'], roles: 'reader', route: showFiles },
   {
+    ...NO_BODY,
+    ...WAITS,
+    name: NAME,
+    path: PATH,
+    methods: ['GET', 'HEAD'],
+    roles: 'reader',
+    route: showFiles,
+  },
+  {
+    ...WAITS,
     // a POST for its body, the policy of a machine; it changes nothing
     name: NAME,
     path: PATH,
@@ -52,6 +64,7 @@ export const clientConfig: readonly RouteSpec[] = [
   },
   {
     ...NO_BODY,
+    ...WAITS,
     name: 'setup',
     path: '/setup/*file',
     methods: ['GET', 'HEAD'],
@@ -107,7 +120,7 @@ async function readQuestion(
   if (given.signer.length > 0)
     requireRole(await identifyAgain(services, req, { caller: exchange.caller, patience }), ROLES);
   const choice = { keys: given.key, signers: given.signer, isAllKeys: isYes(given['all-keys']) };
-  const { scopes, notes } = await chooseKeys(services, registries, choice);
+  const { scopes, notes } = await patience.wait(chooseKeys(services, registries, choice));
   requireFew(scopes, given.namespace, request.bytes.length);
   const wanted: WantedConfig = {
     scopes,
