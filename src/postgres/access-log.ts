@@ -1,16 +1,22 @@
 // Who fetched what: table access_read, a partition for each day (UTC), which is dropped when it is too old or too large.
+import { setTimeout as wait } from 'node:timers/promises';
 import { daysToPrune } from '../domain/access-days.ts';
 import { imageFolder } from '../domain/image.ts';
 import type { AccessBatch, AccessLimits, AccessLog, AccessPruned, ReadCount } from '../domain/ports.ts';
 import type { Connections, Query } from './connect.ts';
 import { COPY_NULL, CopyRows, copyBytes, copyText } from './copy-in.ts';
 import { storable } from './image-rows.ts';
+import { ownSchema, refuseOlderWriter } from './migrate.ts';
 
 const DAY_MS = 86_400_000;
 /** In the name of a partition. */
 const PARTITION = /^access_read_([0-9]{4})([0-9]{2})([0-9]{2})$/;
 /** The key of the advisory lock within a transaction that makes or drops a partition: "lookacce" in ASCII. */
 const LOCK = '7813586407022977893';
+
+/** For so long it is asked whether a batch whose answer was lost is there; reads go on gathering meanwhile, within the bounds of memory. */
+const UNSURE_MS = 15_000;
+const ASK_AGAIN_MS = 500;
 
 const COLUMNS =
   'day, first_at_ms, last_at_ms, site, folder, number, sha256, status, address, agent, token, count, bytes';
@@ -39,14 +45,52 @@ export class PostgresAccessLog implements AccessLog {
       rows.add(rowOf(read, days));
     }
     const chunks = rows.end();
-    if (dropped !== undefined) await this.#noteDropped(dropped.count, dropped.lastAt);
-    if (chunks.length === 0) return;
+    if (dropped === undefined && chunks.length === 0) return;
     for (const day of days.all()) await this.#makeDay(day);
     try {
-      await this.#connections.copyIn(`COPY access_read (${COLUMNS}) FROM STDIN`, chunks);
+      await this.#writeOnce(chunks, dropped);
     } catch (error) {
       this.#days.clear(); // another node may have dropped one of them
       throw error;
+    }
+  }
+
+  /** In one transaction. Rejects only when it is not committed, or when nobody could say so for UNSURE_MS. */
+  async #writeOnce(chunks: readonly Uint8Array[], dropped: AccessBatch['dropped']): Promise<void> {
+    const { query, copyIn, release } = await this.#connections.take();
+    let ending: string | null = null;
+    try {
+      const [begun] = await query<{ xid: string }>('BEGIN; SELECT pg_current_xact_id()::text AS xid');
+      if (begun === undefined) throw new Error('a query without FROM has given no row');
+      if (dropped !== undefined) {
+        const values = [dropped.lastAt.getTime(), dropped.count];
+        await query('INSERT INTO access_dropped (at_ms, count) VALUES ($1, $2)', values);
+      }
+      if (chunks.length > 0) await copyIn(`COPY access_read (${COLUMNS}) FROM STDIN`, chunks);
+      // asked last: no migration changes the table any more until this transaction ends
+      const [head] = await query<{ oldest: number }>(
+        'SELECT oldest_writer AS oldest FROM log_head WHERE id = 1',
+      );
+      refuseOlderWriter(head?.oldest ?? 0, ownSchema());
+      ending = begun.xid;
+      await query('COMMIT');
+      release();
+    } catch (error) {
+      release(true);
+      if (ending === null || !(await this.#isCommitted(ending))) throw error;
+    }
+  }
+
+  /** For a COMMIT without an answer. What is counted as dropped must not be there as well. */
+  async #isCommitted(xid: string): Promise<boolean> {
+    const lastMs = performance.now() + UNSURE_MS;
+    for (;;) {
+      const [row] = await this.#connections
+        .query<{ status: string | null }>('SELECT pg_xact_status($1::xid8) AS status', [xid])
+        .catch(() => []);
+      if (row !== undefined && row.status !== 'in progress') return row.status === 'committed';
+      if (performance.now() > lastMs) return false;
+      await wait(ASK_AGAIN_MS);
     }
   }
 
@@ -84,13 +128,6 @@ export class PostgresAccessLog implements AccessLog {
     if (this.#days.has(day)) return;
     await inOneStatement(this.#connections.query, dayPartition(day));
     this.#days.add(day);
-  }
-
-  async #noteDropped(count: number, at: Date): Promise<void> {
-    await this.#connections.query('INSERT INTO access_dropped (at_ms, count) VALUES ($1, $2)', [
-      at.getTime(),
-      count,
-    ]);
   }
 }
 

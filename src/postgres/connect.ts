@@ -26,13 +26,18 @@ const INT8 = 20;
 
 export type Query = <Row extends object>(sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;
 
-export interface Connections {
-  /** One statement by itself, or several without values: the rows are those of the last one that gives any. @throws LookasideError STORE_UNAVAILABLE */
+export interface TakenConnection {
   readonly query: Query;
   /** COPY … FROM STDIN of the rows of CopyRows: all of them or none. @throws LookasideError STORE_UNAVAILABLE */
   copyIn(sql: string, rows: readonly Uint8Array[]): Promise<void>;
+  release(error?: boolean): void;
+}
+
+export interface Connections {
+  /** One statement by itself, or several without values: the rows are those of the last one that gives any. @throws LookasideError STORE_UNAVAILABLE */
+  readonly query: Query;
   /** A connection for one who must give it back; `error`: it is broken. @throws STORE_UNAVAILABLE */
-  take(): Promise<{ readonly query: Query; release(error?: boolean): void }>;
+  take(): Promise<TakenConnection>;
   /** A connection of its own, outside of the pool. */
   dedicated(): pg.Client;
   close(): Promise<void>;
@@ -68,18 +73,16 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   // an idle connection that breaks is replaced with the next query, which tells who asks
   pool.on('error', () => undefined);
 
-  async function askOnce<T>(
-    ask: (client: pg.PoolClient, leftMs: number | undefined) => Promise<T>,
-  ): Promise<T> {
+  async function askOnce<Row extends object>(sql: string, values: readonly unknown[] | undefined) {
     const startMs = performance.now();
     const client = await connected(pool);
     // what it has waited for a connection counts too
     const leftMs = isPatient ? undefined : Math.max(1, LONGEST_MS - Math.round(performance.now() - startMs));
     // a session that failed may be broken, or still busy with the answer
-    return ask(client, leftMs).then(
-      (answer) => {
+    return asked<Row>(client, sql, values, leftMs).then(
+      (rows) => {
         client.release();
-        return answer;
+        return rows;
       },
       (error) => {
         client.release(true);
@@ -89,12 +92,15 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   }
 
   return {
-    query: (sql, values) => askOnce((client, leftMs) => asked<never>(client, sql, values, leftMs)),
-    copyIn: (sql, rows) => askOnce((client, leftMs) => copied(client, sql, rows, leftMs)),
+    query: (sql, values) => askOnce<never>(sql, values),
     async take() {
       const client = await connected(pool);
       const release = (error = false) => client.release(error);
-      return { query: (sql, values) => asked(client, sql, values), release };
+      return {
+        query: (sql, values) => asked(client, sql, values),
+        copyIn: (sql, rows) => copied(client, sql, rows),
+        release,
+      };
     },
     dedicated: () => new Client({ ...settings, keepAlive: true }),
     close: () => pool.end(),
@@ -134,16 +140,10 @@ async function asked<Row extends object>(
   }
 }
 
-async function copied(
-  on: pg.PoolClient,
-  sql: string,
-  rows: readonly Uint8Array[],
-  answerMs?: number,
-): Promise<void> {
+async function copied(on: pg.PoolClient, sql: string, rows: readonly Uint8Array[]): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
-      const copying = new CopyIn(sql, rows, (error) => (error ? reject(error) : resolve()));
-      on.query(answerMs === undefined ? copying : Object.assign(copying, { query_timeout: answerMs }));
+      on.query(new CopyIn(sql, rows, (error) => (error ? reject(error) : resolve())));
     });
   } catch (error) {
     throw unavailable(error);

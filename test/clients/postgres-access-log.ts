@@ -104,6 +104,22 @@ function createScene(postgres: () => Postgres) {
   };
 }
 
+/** A connection breaks at its COMMIT: the server has it, or it has not. */
+function losingAnswers(connections: Connections, isCommitted: boolean): Connections {
+  return {
+    ...connections,
+    async take() {
+      const taken = await connections.take();
+      const query: typeof taken.query = async (sql, values) => {
+        if (sql !== 'COMMIT') return taken.query(sql, values);
+        if (isCommitted) await taken.query(sql);
+        throw new Error('it was cut off');
+      };
+      return { ...taken, query };
+    },
+  };
+}
+
 export function postgresAccessLogContract(postgres: () => Postgres): void {
   const scene = createScene(postgres);
   after(() => scene.end());
@@ -175,6 +191,36 @@ export function postgresAccessLogContract(postgres: () => Postgres): void {
     );
     await access.write({ reads, missing: [] });
     assert.equal(await counted(), 3000);
+  });
+
+  for (const isCommitted of [true, false]) {
+    const outcome = isCommitted ? 'written' : 'not written';
+    test(`a batch of which nobody has heard whether it was committed is known to be ${outcome}`, async () => {
+      const { connections } = await scene.open();
+      const access = new PostgresAccessLog(losingAnswers(connections, isCommitted), () => true);
+      const dropped = { count: 7, firstAt: NOON, lastAt: NOON };
+      const writing = access.write({ reads: [read(), read({ agent: 'b' })], missing: [], dropped });
+      if (isCommitted) await writing;
+      else await assert.rejects(writing, /it was cut off/);
+      const [row] = await connections.query<{ reads: number; dropped: number }>(`
+        SELECT (SELECT count(*) FROM access_read) AS reads,
+          (SELECT coalesce(sum(count), 0)::bigint FROM access_dropped) AS dropped`);
+      assert.deepEqual(row, isCommitted ? { reads: 2, dropped: 7 } : { reads: 0, dropped: 0 });
+    });
+  }
+
+  test('a node that was paused while others were upgraded past what it can bear records no reads', async () => {
+    const { connections } = await scene.open();
+    const access = new PostgresAccessLog(connections, () => true);
+    await connections.query('UPDATE log_head SET oldest_writer = 1000');
+    try {
+      await assert.rejects(access.write({ reads: [read()], missing: [] }), /start the version/);
+      assert.deepEqual(await readsOf(connections, '2026-11-22'), []);
+    } finally {
+      await connections.query('UPDATE log_head SET oldest_writer = 0');
+    }
+    await access.write({ reads: [read()], missing: [] });
+    assert.equal((await readsOf(connections, '2026-11-22')).length, 1);
   });
 
   test('a node that does not lead drops no day, and knows that there is no room', async () => {

@@ -308,12 +308,12 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     const asked: string[] = [];
     const counting = {
       async take() {
-        const { query, release } = await node.connections.take();
-        const counted: typeof query = (sql, values) => {
+        const taken = await node.connections.take();
+        const query: typeof taken.query = (sql, values) => {
           asked.push(sql);
-          return query(sql, values);
+          return taken.query(sql, values);
         };
-        return { query: counted, release };
+        return { ...taken, query };
       },
     };
     const signatures = new PostgresSignatures({

@@ -11,7 +11,7 @@ test('a database whose answer is still taken up, or cannot be, has answered', as
   const query = (async () => [NOW]) as Connections['query'];
   const seen: string[] = [];
   const watch = new Watch({
-    connections: { query, copyIn: unasked, take: unasked, dedicated: unasked, close: unasked },
+    connections: { query, take: unasked, dedicated: unasked, close: unasked },
     monotonicMs: () => 0,
     onImage: unasked,
     onAnswer: () => void seen.push('answer'),
