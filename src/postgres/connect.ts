@@ -2,7 +2,7 @@
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
 import { CopyIn } from './copy-in.ts';
-import { LONGEST_MS } from './in-time.ts';
+import { inTime, LONGEST_MS } from './in-time.ts';
 import { clientClassOf } from './tls-files.ts';
 
 /** Beyond these, a session that was paused or cut off gives back what it holds: docs/decisions/several-nodes.md. */
@@ -56,8 +56,7 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   const settings: pg.ClientConfig = {
     connectionString: url,
     connectionTimeoutMillis: CONNECT_MS,
-    // where the server does not answer at all, not even with an error
-    ...(isPatient ? { keepAlive: true } : { query_timeout: LONGEST_MS }),
+    ...(isPatient ? { keepAlive: true } : {}),
     options: Object.entries(isPatient ? PATIENT : SESSION)
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
@@ -70,6 +69,8 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   };
   const Client = clientClassOf(url);
   const pool = new pg.Pool({ ...settings, max: poolSize, Client });
+  // where the server does not answer at all, not even with an error; a timeout of pg would come ahead of an answer that lies unread
+  const longestMs = isPatient ? null : LONGEST_MS;
   // an idle connection that breaks is replaced with the next query, which tells who asks
   pool.on('error', () => undefined);
 
@@ -77,7 +78,7 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
     const startMs = performance.now();
     const client = await connected(pool);
     // what it has waited for a connection counts too
-    const leftMs = isPatient ? undefined : Math.max(1, LONGEST_MS - Math.round(performance.now() - startMs));
+    const leftMs = longestMs === null ? null : Math.max(1, longestMs - (performance.now() - startMs));
     // a session that failed may be broken, or still busy with the answer
     return asked<Row>(client, sql, values, leftMs).then(
       (rows) => {
@@ -97,12 +98,12 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
       const client = await connected(pool);
       const release = (error = false) => client.release(error);
       return {
-        query: (sql, values) => asked(client, sql, values),
-        copyIn: (sql, rows) => copied(client, sql, rows),
+        query: (sql, values) => asked(client, sql, values, longestMs),
+        copyIn: (sql, rows) => copied(client, sql, rows, longestMs),
         release,
       };
     },
-    dedicated: () => new Client({ ...settings, keepAlive: true }),
+    dedicated: () => new Client({ ...settings, keepAlive: true, query_timeout: LONGEST_MS }),
     close: () => pool.end(),
   };
 }
@@ -122,29 +123,38 @@ async function asked<Row extends object>(
   on: pg.PoolClient,
   text: string,
   values: readonly unknown[] = [],
-  answerMs?: number,
+  answerMs: number | null = null,
 ): Promise<readonly Row[]> {
-  // types of pg do not have what its documentation has
-  const question: pg.QueryConfig & { query_timeout?: number } = {
-    text,
-    ...(values.length === 0 ? {} : { values: [...values] }),
-    ...(answerMs === undefined ? {} : { query_timeout: answerMs }),
-  };
+  const question: pg.QueryConfig = { text, ...(values.length === 0 ? {} : { values: [...values] }) };
   try {
-    if (values.length > 0) return (await on.query<Row>(question)).rows;
     // of several statements there are several results, which the types of pg do not say
-    const result: pg.QueryResult<Row> | readonly pg.QueryResult<Row>[] = await on.query<Row>(question);
+    const result: pg.QueryResult<Row> | readonly pg.QueryResult<Row>[] = await answered(
+      on.query<Row>(question),
+      answerMs,
+    );
     return Array.isArray(result) ? (result.findLast(({ rows }) => rows.length > 0)?.rows ?? []) : result.rows;
   } catch (error) {
     throw unavailable(error);
   }
 }
 
-async function copied(on: pg.PoolClient, sql: string, rows: readonly Uint8Array[]): Promise<void> {
+/** `answerMs`: null: however long it takes. */
+function answered<T>(answering: Promise<T>, answerMs: number | null): Promise<T> {
+  if (answerMs === null) return answering;
+  return inTime(answering, () => new Error('it has not answered in time'), answerMs);
+}
+
+async function copied(
+  on: pg.PoolClient,
+  sql: string,
+  rows: readonly Uint8Array[],
+  answerMs: number | null,
+): Promise<void> {
   try {
-    await new Promise<void>((resolve, reject) => {
+    const copying = new Promise<void>((resolve, reject) => {
       on.query(new CopyIn(sql, rows, (error) => (error ? reject(error) : resolve())));
     });
+    await answered(copying, answerMs);
   } catch (error) {
     throw unavailable(error);
   }

@@ -14,7 +14,7 @@ interface CopyConnection {
 
 /** A question for client.query() of pg, which calls the other methods with what the server says; all rows are in the table, or none. */
 export class CopyIn {
-  /** pg puts its own bound of time around it. */
+  /** pg puts its own one around it, where it has a bound of time. */
   callback: (error: Error | null | undefined) => void;
   readonly #sql: string;
   readonly #chunks: readonly Uint8Array[];

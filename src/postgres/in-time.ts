@@ -6,16 +6,31 @@ import type { Patience } from '../domain/patience.ts';
 /** What any one waits for, whether for a connection, for others, or for the answer. */
 export const LONGEST_MS = 4800;
 
+/** So late a timer is only where this process was paused, or had no turn of the processor. */
+const HELD_MS = 1000;
+/** For so long it then reads what has come meanwhile: timers come ahead of sockets. */
+const READING_MS = 1000;
+
+/** Calls `act` after so long, and somewhat later where the process was paused. Returns what puts it off. */
+function afterMs(ms: number, act: () => void): () => void {
+  const dueMs = performance.now() + ms;
+  let timer = setTimeout(() => {
+    if (performance.now() - dueMs < HELD_MS) act();
+    else timer = setTimeout(act, READING_MS);
+  }, ms);
+  return () => clearTimeout(timer);
+}
+
 /** As the promise settles; `late()` is thrown when it has not by then. */
 export async function inTime<T>(promise: Promise<T>, late: () => Error, longestMs = LONGEST_MS): Promise<T> {
-  let timer: NodeJS.Timeout | null = null;
+  let cancel: () => void = () => undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(late()), longestMs);
+    cancel = afterMs(longestMs, () => reject(late()));
   });
   try {
     return await Promise.race([promise, tooLate]);
   } finally {
-    if (timer !== null) clearTimeout(timer);
+    cancel();
   }
 }
 
@@ -53,21 +68,21 @@ export function createWhileAnswering(options: PatienceOptions): WhileAnswering {
   const { monotonicMs, answeredAtMs, longestMs = LONGEST_MS } = options;
   return async (promise, late) => {
     const startMs = monotonicMs();
-    let timer: NodeJS.Timeout | null = null;
+    let cancel: () => void = () => undefined;
     const silence = new Promise<never>((_, reject) => {
       const look = () => {
         const lastMs = answeredAtMs();
         if (lastMs === null) return;
         const leftMs = longestMs - (monotonicMs() - Math.max(startMs, lastMs));
-        if (leftMs > 0) timer = setTimeout(look, leftMs);
+        if (leftMs > 0) cancel = afterMs(leftMs, look);
         else reject(late());
       };
-      timer = setTimeout(look, longestMs);
+      cancel = afterMs(longestMs, look);
     });
     try {
       return await Promise.race([promise, silence]);
     } finally {
-      if (timer !== null) clearTimeout(timer);
+      cancel();
     }
   };
 }
@@ -84,7 +99,9 @@ export function createPatience(options: PatienceOptions): () => Patience {
         try {
           return await inTime(part, isSilent, Math.max(0, leftMs));
         } finally {
-          leftMs -= monotonicMs() - startMs;
+          const tookMs = monotonicMs() - startMs;
+          // it was paused meanwhile: the next part is begun all the same
+          leftMs = tookMs > leftMs + HELD_MS ? READING_MS : leftMs - tookMs;
         }
       },
       waitLong: (part) => whileAnswering(part, isSilent),

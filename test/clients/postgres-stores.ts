@@ -31,7 +31,8 @@ import type { Postgres } from './postgres.ts';
 export async function openStores(url: string) {
   const connections = connect({ url, poolSize: 3 });
   await migrate(connections);
-  const writer = new PostgresWriter(connections);
+  // contracts have hundreds of changes at once, on a machine that does other work: when a node refuses is not theirs
+  const writer = new PostgresWriter(connections, 60_000);
   const tokens = new PostgresTokens({
     connections,
     writer,

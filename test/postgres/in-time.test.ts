@@ -1,9 +1,9 @@
 // Few acts at once, each within its bound of time.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as pause, setImmediate } from 'node:timers/promises';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import { createFewInTime, createPatience, createWhileAnswering } from '../../src/postgres/in-time.ts';
+import { createFewInTime, createPatience, createWhileAnswering, inTime } from '../../src/postgres/in-time.ts';
 
 const late = (name: string) => new Error(`${name} is late`);
 
@@ -50,6 +50,25 @@ test('who has no place in time is late, and is never begun', async () => {
   nowMs = 11;
   end();
   assert.equal(await fewInTime('three', async () => 'done'), 'done');
+});
+
+test('what came while the process was paused is read before anything is late', async () => {
+  const pauseProcess = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200);
+  const patience = createPatience({
+    monotonicMs: () => performance.now(),
+    answeredAtMs: () => null,
+    longestMs: 20,
+  })();
+  const asked = inTime(pause(60, 'an answer'), () => late('it'), 20);
+  const waited = patience.wait(pause(60, 'a part'));
+  pauseProcess();
+  assert.equal(await asked, 'an answer');
+  assert.equal(await waited, 'a part');
+  assert.equal(await patience.wait(pause(60, 'the next part')), 'the next part');
+  await assert.rejects(
+    inTime(pause(60), () => late('it'), 20),
+    late('it'),
+  );
 });
 
 const isUnavailable = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
