@@ -7,7 +7,7 @@ import { type MoveProgress, type MoveResult, placeInSite } from '../domain/movin
 import type { Log, Verifier } from '../domain/ports.ts';
 import { placesOf, type Site, siteOf } from '../domain/site.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
-import type { OnProgress } from '../domain/upkeep.ts';
+import type { OnProgress, TreeCounts } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { openMoveTarget } from '../postgres/moving.ts';
 import { createEventMaker } from '../service/audit.ts';
@@ -110,8 +110,10 @@ function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
     for (const { appender } of sites) await appender.recover();
     await rescanAll(directory, onScan);
     let [leftOut, lost] = [0, 0];
+    const checked = overSites(onScan);
     for (const { upkeep } of sites) {
-      const { findings } = await upkeep.fsck({ repair: false, onProgress: onScan });
+      const { findings } = await upkeep.fsck({ repair: false, onProgress: checked.show });
+      checked.next();
       const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
       if (damage !== undefined) {
         const place = placeInSite(damage.site, damage.path);
@@ -127,7 +129,31 @@ function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
 }
 
 async function rescanAll({ sites }: OpenedDirectory, onScan: OnProgress): Promise<void> {
-  for (const { upkeep } of sites) await upkeep.rescan(onScan);
+  const read = overSites(onScan);
+  for (const { upkeep } of sites) {
+    await upkeep.rescan(read.show);
+    read.next();
+  }
+}
+
+/** One count over all sites, which does not begin anew with each mirror. */
+export function overSites(onScan: OnProgress): { readonly show: OnProgress; next(): void } {
+  const none: TreeCounts = { images: 0, signatures: 0, problems: 0 };
+  let before = none;
+  let now = none;
+  return {
+    show({ images, signatures, problems }) {
+      now = {
+        images: before.images + images,
+        signatures: before.signatures + signatures,
+        problems: before.problems + problems,
+      };
+      onScan(now);
+    },
+    next() {
+      before = now;
+    },
+  };
 }
 
 interface OpenedDirectory {
