@@ -2,7 +2,7 @@
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
 import { CopyIn } from './copy-in.ts';
-import { inTime, LONGEST_MS } from './in-time.ts';
+import { inTime, LONGEST_MS, leftAfter, wasPaused } from './in-time.ts';
 import { clientClassOf } from './tls-files.ts';
 
 /** Beyond these, a session that was paused or cut off gives back what it holds: docs/decisions/several-nodes.md. */
@@ -78,7 +78,7 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
     const startMs = performance.now();
     const client = await connected(pool);
     // what it has waited for a connection counts too
-    const leftMs = longestMs === null ? null : Math.max(1, longestMs - (performance.now() - startMs));
+    const leftMs = longestMs === null ? null : Math.max(1, leftAfter(longestMs, performance.now() - startMs));
     // a session that failed may be broken, or still busy with the answer
     return asked<Row>(client, sql, values, leftMs).then(
       (rows) => {
@@ -109,8 +109,18 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
 }
 
 async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
+  const startMs = performance.now();
+  const connecting = async () => {
+    try {
+      return await pool.connect();
+    } catch (error) {
+      // its time ran out while this process was paused
+      if (wasPaused(CONNECT_MS, performance.now() - startMs)) return pool.connect();
+      throw error;
+    }
+  };
   try {
-    const client = await pool.connect();
+    const client = await connecting();
     // a session that ends while it is taken fails its next query
     if (client.listenerCount('error') === 0) client.on('error', () => undefined);
     return client;

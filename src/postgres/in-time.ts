@@ -21,6 +21,16 @@ function afterMs(ms: number, act: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
+/** Whether what may take so long took longer because the process was paused. */
+export function wasPaused(longestMs: number, tookMs: number): boolean {
+  return tookMs > longestMs + HELD_MS;
+}
+
+/** What is left of `leftMs`: after a pause, enough to begin what comes next. */
+export function leftAfter(leftMs: number, tookMs: number): number {
+  return wasPaused(leftMs, tookMs) ? READING_MS : leftMs - tookMs;
+}
+
 /** As the promise settles; `late()` is thrown when it has not by then. */
 export async function inTime<T>(promise: Promise<T>, late: () => Error, longestMs = LONGEST_MS): Promise<T> {
   let cancel: () => void = () => undefined;
@@ -100,8 +110,7 @@ export function createPatience(options: PatienceOptions): () => Patience {
           return await inTime(part, isSilent, Math.max(0, leftMs));
         } finally {
           const tookMs = monotonicMs() - startMs;
-          // it was paused meanwhile: the next part is begun all the same
-          leftMs = tookMs > leftMs + HELD_MS ? READING_MS : leftMs - tookMs;
+          leftMs = leftAfter(leftMs, tookMs);
         }
       },
       waitLong: (part) => whileAnswering(part, isSilent),
