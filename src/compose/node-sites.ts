@@ -212,6 +212,7 @@ function createStartedJudge(judges: ReadonlyMap<string, Judge>) {
     },
     stop: all.stop,
     wake: all.wake,
+    makeWay: all.makeWay,
     keysChanged: all.keysChanged,
     get keyringChanges() {
       return all.keyringChanges;

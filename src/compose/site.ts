@@ -166,7 +166,10 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     monotonicMs: clock.monotonicMs,
     quick: {
       ...openThreadedWalk({ root: site.root, index: databases.indexFile, script: WALK_THREAD }),
-      recordNew: (...images) => index.recordNew(...images),
+      recordNew(...images) {
+        judge.makeWay();
+        return index.recordNew(...images);
+      },
       tombstones,
       troubled: () => problems.folders(site.name),
     },

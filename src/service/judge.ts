@@ -37,6 +37,11 @@ export interface Judge {
   /** How often the keyring has changed. */
   readonly keyringChanges: number;
   /**
+   * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner. Images that
+   * somebody asks for do not wait.
+   */
+  makeWay(): void;
+  /**
    * Somebody asked for this image, so its signatures without a verdict go first. Resolves once that is noted; never rejects.
    */
   prefer(image: ImageId): Promise<void>;
@@ -54,11 +59,14 @@ const MAX_PREFERRED = 1000;
 /** The pause between rounds without a wake(): a later round takes up what had to wait and what was signed in the future. */
 const IDLE_MS = 60_000;
 const BUSY_PAUSE_MS = 1000;
+/** Longer than a scan takes for a pack of new images, on a slow disk too. */
+const WAY_MS = 2000;
 
 export function createJudge(options: JudgeOptions): Judge {
   const { site, index, clock, log } = options;
   const preferred = new Map<string, ImageId>();
   let keyringChanges = 0;
+  let wayUntilMs = Number.NEGATIVE_INFINITY;
   // the index is made anew or its queue is full: it is asked again
   const rounds = createRounds(judgeRest, (error) =>
     log.debug({ err: error }, 'signatures are verified later'),
@@ -68,6 +76,10 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgeRest(): Promise<void> {
     for (let after = 0; !rounds.isStopped; ) {
       await judgePreferred();
+      if (clock.monotonicMs() < wayUntilMs) {
+        await rounds.sleep(WAY_MS);
+        continue;
+      }
       const rows = await index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
       const last = rows.at(-1);
       if (last === undefined) return;
@@ -156,6 +168,9 @@ export function createJudge(options: JudgeOptions): Judge {
     },
     get keyringChanges() {
       return keyringChanges;
+    },
+    makeWay() {
+      wayUntilMs = clock.monotonicMs() + WAY_MS;
     },
     async prefer(image) {
       if (!(await hasUnjudged(image))) return;

@@ -20,6 +20,9 @@ export function createSitesJudge(sites: ReadonlyMap<string, Judge>): Judge {
     wake() {
       for (const judge of all()) judge.wake();
     },
+    makeWay() {
+      for (const judge of all()) judge.makeWay();
+    },
     keysChanged() {
       for (const judge of all()) judge.keysChanged();
     },

@@ -52,6 +52,7 @@ function open(
     },
   };
   const log = createLog();
+  const clock = createClock();
   const judge = createJudge({
     site: 'default',
     index,
@@ -64,11 +65,11 @@ function open(
         return find(row.image, sha256);
       },
     },
-    clock: createClock(),
+    clock,
     log,
     badLog: log,
   });
-  return { judge, index, rows, examined, walks, log, allDone: allDone.promise };
+  return { judge, index, rows, examined, walks, log, clock, allDone: allDone.promise };
 }
 
 const paths = (count: number) =>
@@ -98,6 +99,28 @@ describe('the judge', () => {
     await judge.stop();
     assert.equal(examined[0], 'team/app19');
     assert.equal(examined.length, 20, 'and not a second time');
+  });
+
+  test('makes way for a scan that takes in images, and verifies what somebody asks for all the same', async () => {
+    const images = paths(20);
+    const last = images[19] ?? assert.fail();
+    const isLastFound = createGate();
+    const { judge, examined, clock, walks, allDone } = open(images, async (image) => {
+      if (image === last) isLastFound.open();
+      return goodFor(image);
+    });
+    judge.makeWay();
+    await judge.prefer(last);
+    judge.start();
+    await isLastFound.promise;
+    await judge.prefer(images[18] ?? assert.fail());
+    assert.deepEqual(walks, []);
+    clock.pass(2000);
+    judge.wake();
+    await allDone;
+    await judge.stop();
+    assert.deepEqual(examined.slice(0, 2), ['team/app19', 'team/app18']);
+    assert.equal(examined.length, 20);
   });
 
   test('calls a good signature of another manifest bad where it stands', async () => {
