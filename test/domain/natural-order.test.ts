@@ -39,6 +39,16 @@ describe('the order of names', () => {
     );
   });
 
+  test('a key has the length of each run in front of it, and indexes that exist have such keys', () => {
+    const keyOf = (text: string) =>
+      text.replace(/[0-9]+/g, (run) => {
+        const significant = run.replace(/^0+(?=.)/, '');
+        return `0${String(significant.length).padStart(3, '0')}${significant}`;
+      });
+    assert.equal(naturalKey('app-0@sha256=00a7'), 'app-00010@sha0003256=00010a00017');
+    fc.assert(fc.property(name, (text) => assert.equal(naturalKey(text), keyOf(text))));
+  });
+
   test('the order has no circle', () => {
     fc.assert(
       fc.property(name, name, name, (a, b, c) => {
