@@ -14,6 +14,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { missingPrograms, requireRoom } from './programs.mjs';
 import { drawChart, machine, printTable, writeResults } from './report.mjs';
 import { ROWS } from './rows.mjs';
 import { stopAll } from './servers.mjs';
@@ -45,6 +46,17 @@ async function main() {
   }
   const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-bench-'));
   mkdirSync(folder, { recursive: true });
+  try {
+    requireRoom(folder, rows);
+  } catch (error) {
+    if (flags.folder === undefined) rmSync(folder, { recursive: true });
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+    return;
+  }
+  // ahead of all rows, as the first that fails for it may be an hour away
+  const missing = flags.rows === undefined ? missingPrograms() : null;
+  if (missing !== null) process.stderr.write(`${missing} Those rows will fail.\n`);
   const pairs = Number(flags.pairs ?? (flags.quick ? 3 : 5));
   const bench = {
     folder,

@@ -1,5 +1,7 @@
-// Which programs of others a row needs, and how to get them.
+// Which programs of others a row needs, and how to get them; and whether its trees have room.
 import { spawnSync } from 'node:child_process';
+import { existsSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 
 const PACKAGES = {
   wrk: 'wrk',
@@ -11,14 +13,56 @@ const PACKAGES = {
   psql: 'postgresql',
 };
 
+/** A folder and a file of at most 4 KiB each, and its rows in the index. */
+const IMAGE_BYTES = 10 * 1024;
+const IMAGE_INODES = 2;
+/** For databases, logs, and what rows make that have no number of images. */
+const MORE_BYTES = 3 * 1024 ** 3;
+
+/**
+ * All trees stay until the end of the run, and those that an earlier run has left in the folder have their room already.
+ * @throws when the folder has no room for the others
+ */
+export function requireRoom(folder, rows) {
+  const trees = new Map(rows.map((row) => [treeOf(row), row.images ?? row.count ?? 0]));
+  const missing = [...trees].filter(([name]) => !existsSync(join(folder, name)));
+  const images = missing.reduce((sum, [, count]) => sum + count, 0);
+  const { bavail, bsize, ffree, files } = statfsSync(folder);
+  const wantedBytes = images * IMAGE_BYTES + MORE_BYTES;
+  const wantedInodes = images * IMAGE_INODES;
+  const hasInodes = files === 0 || ffree >= wantedInodes; // btrfs and others make them as they are needed
+  if (bavail * bsize >= wantedBytes && hasInodes) return;
+  const wanted = `${gib(wantedBytes)} GiB and ${wantedInodes} inodes`;
+  const there = `${gib(bavail * bsize)} GiB and ${ffree} inodes`;
+  throw new Error(
+    `the trees of these rows may take ${wanted}, and ${folder} has ${there} free. Name another folder by --folder, take smaller trees by --scale 0.1, or fewer rows by --rows.`,
+  );
+}
+
+/** The folder of its tree, as far as large ones have one. */
+function treeOf({ group, name, images, isShared = false }) {
+  if (images === undefined) return name;
+  if (group === 'growth') return `growth-${images}`;
+  if (group === 'scan') return `${isShared ? 'scanned-shared' : 'scanned'}-${images}`;
+  return `${isShared ? 'shared' : 'owned'}-${images}`;
+}
+
+function gib(bytes) {
+  return (bytes / 1024 ** 3).toFixed(1);
+}
+
+/** What rows need and this machine lacks, with how to get it; null: nothing. */
+export function missingPrograms(names = Object.keys(PACKAGES)) {
+  const missing = names.filter((name) => !isThere(name));
+  if (missing.length === 0) return null;
+  const packages = [...new Set(missing.map((name) => PACKAGES[name]))];
+  return `not on this machine: ${missing.join(', ')}. On Debian and Ubuntu: apt-get install ${packages.join(' ')}; on Fedora: dnf install ${packages.map((name) => (name === 'gpgv' ? 'gnupg2' : name)).join(' ')}. --rows leaves out the rows that need them.`;
+}
+
 /** @throws when one of them is not there */
 export function requirePrograms(names) {
-  const missing = names.filter((name) => !isThere(name));
-  if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((name) => PACKAGES[name]))];
-  throw new Error(
-    `not on this machine: ${missing.join(', ')}. On Debian and Ubuntu: apt-get install ${packages.join(' ')}; on Fedora: dnf install ${packages.map((name) => (name === 'gpgv' ? 'gnupg2' : name)).join(' ')}. --rows leaves out the rows that need them.`,
-  );
+  const missing = missingPrograms(names);
+  if (missing !== null) throw new Error(missing);
 }
 
 function isThere(name) {
