@@ -57,7 +57,7 @@ const BYTES_A_PACK = 512 * 1024;
 /** No other image is begun beyond it. */
 const FULL_PACK_BYTES = BYTES_A_PACK / 2;
 
-/** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. So many names take 28 MiB. */
+/** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. So many names take 25 MiB. */
 const SORTED_TOGETHER = 250_000;
 
 /** As tree.ts: a larger folder has more names than an image needs. */
