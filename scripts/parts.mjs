@@ -12,6 +12,7 @@ export const LONGEST = [
   'test/clients/upload-corpus',
   'test/start/fresh-clone',
   'test/store/append',
+  'test/store/append-beside',
   'test/clients/web-page',
   'test/clients/web-page-log-in',
   'test/clients/readme',

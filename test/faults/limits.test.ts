@@ -51,7 +51,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_USER_IDS: 'test/openpgp/certificates.test.ts',
   MAX_USER_ID_BYTES: 'test/openpgp/certificates.test.ts',
   MAX_SUBKEYS: 'test/openpgp/certificates.test.ts',
-  MAX_FILE_NUMBER: 'decides what is looked at: test/files/tree.test.ts, test/store/append.test.ts',
+  MAX_FILE_NUMBER: 'decides what is looked at: test/files/tree.test.ts, test/store/append-beside.test.ts',
   MAX_SIGNATURES_PER_CLAIM: 'test/clients/uploads-together.test.ts',
   MAX_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/body.test.ts',
   MAX_LOCAL_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/uploads.test.ts',
