@@ -254,8 +254,9 @@ export async function refuseUpload(name: string): Promise<never> {
 
 /** A scan; the log summarizes it together with the verdicts on what it has found. */
 function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
-  void fewLines.during(scan.then(judge.settled, judge.settled));
-  return scan.finally(judge.wake);
+  const ended = scan.finally(judge.goOn);
+  void fewLines.during(ended.then(judge.settled, judge.settled));
+  return ended;
 }
 
 /** A log that names the site in each line. */

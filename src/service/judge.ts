@@ -41,6 +41,8 @@ export interface Judge {
    * somebody asks for do not wait.
    */
   makeWay(): void;
+  /** The scan has ended: there is nothing to make way for, and there may be something new to judge. */
+  goOn(): void;
   /**
    * Somebody asked for this image, so its signatures without a verdict go first. Resolves once that is noted; never rejects.
    */
@@ -171,6 +173,10 @@ export function createJudge(options: JudgeOptions): Judge {
     },
     makeWay() {
       wayUntilMs = clock.monotonicMs() + WAY_MS;
+    },
+    goOn() {
+      wayUntilMs = Number.NEGATIVE_INFINITY;
+      rounds.wake();
     },
     async prefer(image) {
       if (!(await hasUnjudged(image))) return;

@@ -23,6 +23,9 @@ export function createSitesJudge(sites: ReadonlyMap<string, Judge>): Judge {
     makeWay() {
       for (const judge of all()) judge.makeWay();
     },
+    goOn() {
+      for (const judge of all()) judge.goOn();
+    },
     keysChanged() {
       for (const judge of all()) judge.keysChanged();
     },

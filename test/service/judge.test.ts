@@ -101,6 +101,16 @@ describe('the judge', () => {
     assert.equal(examined.length, 20, 'and not a second time');
   });
 
+  test('goes on at once when the scan that it makes way for ends', async () => {
+    const { judge, examined, allDone } = open(paths(3), async (image) => goodFor(image));
+    judge.makeWay();
+    judge.start();
+    judge.goOn();
+    await allDone;
+    await judge.stop();
+    assert.equal(examined.length, 3);
+  });
+
   test('makes way for a scan that takes in images, and verifies what somebody asks for all the same', async () => {
     const images = paths(20);
     const last = images[19] ?? assert.fail();
