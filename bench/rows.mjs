@@ -268,7 +268,9 @@ async function runCores(bench, { images }) {
     servers.push(server);
     await settle(server);
     await checkBytes(server, images);
-    await warmUp(server, bench, (warmed) => loadReads(warmed, load));
+    // each process has its share of the reads to become warm by
+    for (let turn = 0; turn < readers; turn += 1)
+      await warmUp(server, bench, (warmed) => loadReads(warmed, load));
   }
   const [alone, together] = servers;
   const pairs = [];

@@ -262,7 +262,7 @@ async function startReaders(
   let tls = files === null ? null : readTls(files);
   fleet.start({
     state: () => ({ ...readerSettings(config()), places: composed.places(), tls }),
-    sockets: listeners.map(({ fd }) => fd),
+    listeners,
     passOnPath,
     readHeld: composed.reader.readHeld,
     writeRows: writePackedRows,

@@ -26,6 +26,13 @@ export interface Listener {
   readonly fd: number;
   /** New connections get the new certificate. @throws when the files do not fit together */
   setTls(tls: TlsFiles): void;
+  /** All requests so far, and the connections that are open. */
+  readonly traffic: { readonly requests: number; readonly connections: number };
+  /**
+   * Of the connections that have asked much and ask again, so many are ended with their next answer, which says so: their clients connect
+   * anew. It takes the place of the number before.
+   */
+  letGo(connections: number): void;
   /** Accepts no more connections; resolves when the last one is closed. For a second, idle ones may send one more request. */
   drain(): Promise<void>;
   /** Closes what is still open. */
@@ -52,6 +59,9 @@ const SLOW_READERS_CHECK_MS = 1000;
  * on reading while requests wait, and each takes some kilobytes: one connection could fill the memory.
  */
 const MOST_WAITING = 50;
+
+/** A connection with so many requests is one that a client keeps. A pull has two. */
+const ASKED_MUCH = 100;
 
 /** How many connections may wait to be accepted, also while one process replaces another. */
 const BACKLOG = 1024;
@@ -82,10 +92,14 @@ export interface ListenOptions {
  * the body sends it. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
 export async function listen({ host, port, ...options }: ListenOptions): Promise<Listener> {
-  const server = createServer(options);
+  const { server, turns } = createServer(options);
   await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
   const { family } = server.address() as AddressInfo; // a TCP server that listens has one
-  return toListener(server, host ?? (family === 'IPv6' ? '::' : '0.0.0.0'), options.tls);
+  return toListener(server, {
+    host: host ?? (family === 'IPv6' ? '::' : '0.0.0.0'),
+    tls: options.tls,
+    turns,
+  });
 }
 
 export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
@@ -98,14 +112,14 @@ export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
  * @throws the system's error; EINVAL when it is not a TCP socket to listen on
  */
 export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener> {
-  const server = createServer(options);
+  const { server, turns } = createServer(options);
   await settled(server, () => server.listen({ fd }, BACKLOG));
   const address = server.address();
   if (address === null || typeof address === 'string') {
     await drain(server);
     throw Object.assign(new Error(`file descriptor ${fd} is a Unix socket`), { code: 'EINVAL' });
   }
-  return toListener(server, address.address, options.tls);
+  return toListener(server, { host: address.address, tls: options.tls, turns });
 }
 
 function createServer({
@@ -115,8 +129,9 @@ function createServer({
   idleMs = IDLE_SOCKET_MS,
   headMs = LIMITS.headersTimeout,
   slowestMs = SLOWEST_MS,
-}: Omit<ListenOptions, 'host' | 'port'>): Server {
-  const { handler, begunOn, lastOn } = inTurn(handleAny);
+}: Omit<ListenOptions, 'host' | 'port'>): { readonly server: Server; readonly turns: InTurn } {
+  const turns = inTurn(handleAny);
+  const { handler, begunOn, lastOn } = turns;
   const connectionsCheckingInterval = Math.min(headMs, LIMITS.connectionsCheckingInterval);
   const limits = { ...LIMITS, headersTimeout: headMs, connectionsCheckingInterval };
   const server =
@@ -128,7 +143,7 @@ function createServer({
   if (tls !== null) answerPlainHttp(server, onPlainHttp);
   closeIdle(server, idleMs, begunOn);
   closeSlowReaders(server, slowestMs);
-  return server;
+  return { server, turns };
 }
 
 /** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
@@ -140,6 +155,9 @@ interface InTurn {
   readonly handler: RequestListener;
   readonly begunOn: BegunOn;
   readonly lastOn: LastOn;
+  /** How many requests have come. */
+  readonly requests: number;
+  letGo(connections: number): void;
 }
 
 interface Queue {
@@ -148,6 +166,8 @@ interface Queue {
   /** To the last request that the handler has begun to handle. */
   begun: ServerResponse | null;
   waiting: number;
+  /** How many have come. */
+  requests: number;
 }
 
 /**
@@ -156,9 +176,15 @@ interface Queue {
  */
 function inTurn(handle: RequestListener): InTurn {
   const queues = new WeakMap<Socket, Queue>();
+  let requests = 0;
+  let toLetGo = 0;
 
   function begin(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
     queue.begun = res;
+    if (toLetGo > 0 && queue.requests >= ASKED_MUCH && req.method === 'GET') {
+      toLetGo -= 1;
+      res.setHeader('Connection', 'close');
+    }
     handle(req, res);
   }
   function wait(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
@@ -180,12 +206,14 @@ function inTurn(handle: RequestListener): InTurn {
     handler(req, res) {
       const { socket } = req;
       if (socket.destroyed) return; // the rest of a packet with too many requests
+      requests += 1;
       const queue = queues.get(socket);
       if (queue === undefined) {
-        const first: Queue = { latest: res, begun: null, waiting: 0 };
+        const first: Queue = { latest: res, begun: null, waiting: 0, requests: 1 };
         queues.set(socket, first);
         begin(first, req, res);
       } else {
+        queue.requests += 1;
         if (queue.latest.closed) begin(queue, req, res);
         else wait(queue, req, res);
         queue.latest = res;
@@ -196,6 +224,12 @@ function inTurn(handle: RequestListener): InTurn {
       return res === null ? null : { req: res.req, res };
     },
     lastOn: (socket) => queues.get(socket)?.latest ?? null,
+    get requests() {
+      return requests;
+    },
+    letGo(connections) {
+      toLetGo = connections;
+    },
   };
 }
 
@@ -210,13 +244,23 @@ function parseNoMore(socket: Socket & { readonly parser?: { onIncoming: unknown 
   if (socket.parser) socket.parser.onIncoming = () => NO_MORE_REQUESTS;
 }
 
-function toListener(server: Server, host: string, tls: TlsFiles | null): Listener {
+interface Listening {
+  readonly host: string;
+  readonly tls: TlsFiles | null;
+  readonly turns: InTurn;
+}
+
+function toListener(server: Server, { host, tls, turns }: Listening): Listener {
   const { port } = server.address() as AddressInfo; // a TCP server that listens has one
   const authority = host.includes(':') ? `[${host}]` : host;
   return {
     url: `${tls === null ? 'http' : 'https'}://${authority}:${port}`,
     port,
     fd: fdOf(server),
+    get traffic() {
+      return { requests: turns.requests, connections: connectionsOf(server) };
+    },
+    letGo: turns.letGo,
     setTls(next) {
       if (tls === null) throw new Error('this listener was not started with TLS');
       (server as HttpsServer).setSecureContext({ ...next, minVersion: 'TLSv1.2' });
@@ -281,6 +325,11 @@ function fdOf(server: Server & { readonly _handle?: { readonly fd: number } | nu
   return server._handle?.fd ?? -1;
 }
 
+/** node:net tells it by a callback alone. */
+function connectionsOf(server: Server & { readonly _connections?: number }): number {
+  return server._connections ?? 0;
+}
+
 /** For the socket on which reader processes pass requests on, beyond LIMITS. */
 const READERS_LIMITS = {
   // they keep idle connections, and must not meet one that is just being closed
@@ -304,7 +353,8 @@ export async function listenOnSocket(
   if (Buffer.byteLength(path) > MOST_PATH_BYTES) {
     throw Object.assign(new Error(`listen ENAMETOOLONG: ${path}`), { code: 'ENAMETOOLONG' });
   }
-  const { handler, begunOn, lastOn } = inTurn(handleAny);
+  const turns = inTurn(handleAny);
+  const { handler, begunOn, lastOn } = turns;
   const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, { begunOn, lastOn });
@@ -321,6 +371,10 @@ export async function listenOnSocket(
     url: path,
     port: 0,
     fd: fdOf(server),
+    get traffic() {
+      return { requests: turns.requests, connections: connectionsOf(server) };
+    },
+    letGo: turns.letGo,
     setTls() {
       throw new Error('a Unix socket has no TLS');
     },

@@ -2,9 +2,11 @@
 // tells them what has changed before that is acknowledged. Why: docs/decisions/readers.md.
 import type { ImageId } from '../domain/image.ts';
 import type { Log, SignatureSet } from '../domain/ports.ts';
+import type { Listener } from '../http/listener.ts';
 import type { CountsElsewhere } from '../http/request-counts.ts';
 import type { HeldSet } from '../service/read.ts';
 import type { PackedDays } from '../sqlite/packed-days.ts';
+import { createBalance, createRate, letGo, trafficOf } from './balance.ts';
 import { Link } from './link.ts';
 import {
   type Ask,
@@ -34,8 +36,8 @@ export interface FleetOptions {
 export interface FleetStart {
   /** As it is now; places is another array whenever a site has come or gone. */
   readonly state: () => ReaderState;
-  /** File descriptors of this process. */
-  readonly sockets: readonly number[];
+  /** Of this process: the readers listen on the same sockets. */
+  readonly listeners: readonly Pick<Listener, 'fd' | 'traffic' | 'letGo'>[];
   readonly passOnPath: string;
   readonly readHeld: (image: ImageId) => Promise<HeldSet>;
   readonly writeRows: (days: PackedDays) => Promise<void>;
@@ -81,7 +83,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
   function startOne(start: FleetStart, place: number, pauseMs: number): void {
     const startedMs = nowMs();
     const link: Link = new Link({
-      sockets: start.sockets,
+      sockets: start.listeners.map(({ fd }) => fd),
       ...(script === undefined ? {} : { script }),
       onMessage: (message) => take(start, link, message),
       onEnd(how) {
@@ -105,7 +107,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
       },
     });
     links.add(link);
-    const sockets = start.sockets.map((_, position) => FIRST_SOCKET + position);
+    const sockets = start.listeners.map((_, position) => FIRST_SOCKET + position);
     link.send({ kind: 'begin', sockets, passOnPath: start.passOnPath });
     if (isFull) link.send({ kind: 'full', isFull });
   }
@@ -151,10 +153,27 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
     }
   }
 
+  const surplusOf = createBalance();
+  const rateOf = createRate(nowMs);
+
+  /** Has a process that answers much more than the others end some of its connections. */
+  function balance(): void {
+    const listeners = begun?.listeners ?? [];
+    const serving = [...links].filter(({ isServing }) => isServing);
+    const all = [trafficOf(listeners, rateOf), ...serving.map(({ report }) => report.traffic)];
+    const [own = 0, ...others] = surplusOf(all);
+    letGo(listeners, own);
+    serving.forEach((link, position) => {
+      const connections = others[position] ?? 0;
+      if (connections > 0) link.send({ kind: 'let-go', connections });
+    });
+  }
+
   // one that hangs keeps its clients waiting for ever; pauses of the whole machine count for both sides
   const watching = setInterval(() => {
     news.tell();
     for (const link of links) link.watch();
+    balance();
   }, REPORT_EVERY_MS).unref();
 
   return {

@@ -15,9 +15,10 @@ const MOST_SILENT = 20;
 const MOST_STARTING = 120;
 const FLUSH_MS = 1000;
 
-const NO_REPORT: Pick<Report, 'buffer' | 'cache'> = {
+const NO_REPORT: Pick<Report, 'buffer' | 'cache' | 'traffic'> = {
   buffer: { rows: 0, dropped: 0 },
   cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
+  traffic: { requestsPerSecond: 0, connections: 0 },
 };
 
 export interface LinkOptions {

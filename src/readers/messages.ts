@@ -5,6 +5,7 @@ import type { SetEntry } from '../domain/ports.ts';
 import type { SitePlace } from '../domain/site.ts';
 import type { CountsElsewhere } from '../http/request-counts.ts';
 import type { PackedDays } from '../sqlite/packed-days.ts';
+import type { Traffic } from './balance.ts';
 
 /** What both sides must have alike. */
 export interface ReaderState {
@@ -55,6 +56,8 @@ export type ToReader =
   | { readonly kind: 'full'; readonly isFull: boolean }
   | { readonly kind: 'written'; readonly id: number; readonly fault: string | null }
   | { readonly kind: 'flush'; readonly id: number }
+  /** It answers much more than the others: of its connections, so many are to be ended. */
+  | { readonly kind: 'let-go'; readonly connections: number }
   | { readonly kind: 'drain' }
   | { readonly kind: 'abort' };
 
@@ -81,6 +84,7 @@ export interface Report {
   readonly counts: CountsElsewhere;
   readonly buffer: { readonly rows: number; readonly dropped: number };
   readonly cache: CacheCounts;
+  readonly traffic: Traffic;
 }
 
 export interface CacheCounts {

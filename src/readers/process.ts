@@ -9,6 +9,7 @@ import { createReaderHandler } from '../http/reader-handler.ts';
 import { gatherRequestCounts } from '../http/request-counts.ts';
 import { createAccessRecorder } from '../service/access.ts';
 import { packDays } from '../sqlite/packed-days.ts';
+import { createRate, letGo, type Traffic, trafficOf } from './balance.ts';
 import { createCopies } from './copies.ts';
 import {
   type FromReader,
@@ -76,8 +77,11 @@ function report(): void {
 }
 
 function reportNow(): Report {
-  return { counts: counts.take(), buffer: recorder.buffer, cache: copies.counts };
+  return { counts: counts.take(), buffer: recorder.buffer, cache: copies.counts, traffic };
 }
+
+const rateOf = createRate(systemClock.monotonicMs);
+let traffic: Traffic = { requestsPerSecond: 0, connections: 0 };
 
 type Begin = Extract<ToReader, { kind: 'begin' }>;
 let current: ReaderState | null = null;
@@ -114,6 +118,8 @@ async function listen(state: ReaderState): Promise<void> {
   if (current !== state) change(current); // told meanwhile
   tell({ kind: 'listening' });
   setInterval(() => {
+    traffic = trafficOf(listeners, rateOf);
+    letGo(listeners, 0); // what the owner has asked for is over
     report();
     void recorder.flush();
   }, REPORT_EVERY_MS);
@@ -169,6 +175,9 @@ function act(message: ToReader): void {
       break;
     case 'flush':
       void flush(message.id);
+      break;
+    case 'let-go':
+      letGo(listeners, message.connections);
       break;
     case 'drain':
       isDraining = true;

@@ -21,7 +21,7 @@ const STATE: ReaderState = {
 
 const START: FleetStart = {
   state: () => STATE,
-  sockets: [],
+  listeners: [],
   passOnPath: '/nowhere',
   readHeld: () => Promise.reject(new Error('nothing is asked here')),
   writeRows: () => Promise.resolve(),
@@ -69,6 +69,42 @@ describe('a fleet of reader processes', () => {
     started.forgotten(imageOf('team/app'));
     await started.untilSeen();
     assert.deepEqual(started.counts, { serving: 0, ended: 1 });
+  });
+
+  it('has the one that answers everything end half of its connections', async () => {
+    process.env.READER_CHILD = 'busy';
+    const log = createLog();
+    const script = new URL('./reader-child.js', import.meta.url);
+    fleet = createFleet({ size: 1, log, nowMs: () => performance.now(), script });
+    const ownLetGo: number[] = [];
+    const listener = {
+      fd: 2,
+      traffic: { requests: 0, connections: 0 },
+      letGo: (connections: number) => void ownLetGo.push(connections),
+    };
+    fleet.start({ ...START, listeners: [listener] });
+    await eventually(() => {
+      const told = log.lines.find(({ message }) => message === 'let go');
+      assert.equal(told?.fields.connections, 8);
+    });
+    assert.ok(ownLetGo.every((connections) => connections === 0));
+  });
+
+  it('ends half of the connections of its owner when that answers everything', async () => {
+    const script = new URL('./reader-child.js', import.meta.url);
+    fleet = createFleet({ size: 1, log: createLog(), nowMs: () => performance.now(), script });
+    const ownLetGo: number[] = [];
+    let requests = 0;
+    const listener = {
+      fd: 2,
+      get traffic() {
+        requests += 5000; // asked twice a second
+        return { requests, connections: 12 };
+      },
+      letGo: (connections: number) => void ownLetGo.push(connections),
+    };
+    fleet.start({ ...START, listeners: [listener] });
+    await eventually(() => assert.ok(ownLetGo.includes(6), ownLetGo.join()));
   });
 
   it('tries again when the system cannot start one, and goes on itself', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, statSync } from 'node:fs';
-import { get, type RequestListener } from 'node:http';
+import { Agent, get, type IncomingMessage, type RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,36 @@ describe('a listener', () => {
       assert.equal(await status({ host: '127.0.0.1', port: server.port }), 200);
       await assert.rejects(status({ host: '127.0.0.2', port: server.port }), { code: 'ECONNREFUSED' });
     } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('ends as many connections as it is to let go, of those that have asked much, and says so in their answers', async () => {
+    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const others = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = async (by: Agent) => {
+      const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+        get({ host: '127.0.0.1', port: server.port, agent: by }, resolve).once('error', reject);
+      });
+      answer.resume();
+      await once(answer, 'end');
+      return answer.headers.connection;
+    };
+    try {
+      server.letGo(2);
+      for (let number = 1; number < 100; number += 1) assert.equal(await ask(agent), 'keep-alive');
+      assert.equal(await ask(others), 'keep-alive');
+      assert.deepEqual(server.traffic, { requests: 100, connections: 2 });
+      assert.equal(await ask(agent), 'close');
+      assert.equal(await ask(agent), 'keep-alive'); // on another connection
+      await eventually(() => assert.deepEqual(server.traffic, { requests: 102, connections: 2 }));
+      server.letGo(0);
+      for (let number = 2; number < 102; number += 1) assert.equal(await ask(others), 'keep-alive');
+    } finally {
+      agent.destroy();
+      others.destroy();
       server.abort();
       await server.drain();
     }

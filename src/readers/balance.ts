@@ -1,0 +1,68 @@
+// Whether one process answers much more than the others, and how many connections it should end for that. The kernel gives a new connection
+// to whichever process takes it first, and nothing hands it on: docs/decisions/readers.md.
+
+import type { Listener } from '../http/listener.ts';
+
+/** Of one process. */
+export interface Traffic {
+  readonly requestsPerSecond: number;
+  readonly connections: number;
+}
+
+/** Below this, a process has more to give: it is some eighth of what one answers. */
+const MUCH_PER_SECOND = 5000;
+/** Times the mean of all. */
+const TOO_MUCH = 1.25;
+/** A client that comes again pays for a handshake, and may come to the same process. */
+const MOST_AT_ONCE = 16;
+/** So often in a row. Connections that come and go are as uneven for a moment. */
+const TURNS = 3;
+
+/** Call what it returns in even turns, with the processes in the same order: how many of their connections they are to end now. */
+export function createBalance(): (all: readonly Traffic[]) => readonly number[] {
+  let unevenTurns = 0;
+  return (all) => {
+    const surplus = surplusOf(all);
+    unevenTurns = surplus.some((count) => count > 0) ? unevenTurns + 1 : 0;
+    if (unevenTurns < TURNS) return all.map(() => 0);
+    unevenTurns = 0;
+    return surplus;
+  };
+}
+
+function surplusOf(all: readonly Traffic[]): readonly number[] {
+  const mean = all.reduce((sum, { requestsPerSecond }) => sum + requestsPerSecond, 0) / all.length;
+  return all.map(({ requestsPerSecond, connections }) => {
+    if (requestsPerSecond < MUCH_PER_SECOND || requestsPerSecond <= TOO_MUCH * mean) return 0;
+    const above = (requestsPerSecond - mean) / requestsPerSecond;
+    return Math.min(MOST_AT_ONCE, Math.floor(connections * above));
+  });
+}
+
+/** Reads how fast a count that only grows does so. */
+export function createRate(nowMs: () => number): (count: number) => number {
+  let before = { count: 0, atMs: nowMs() };
+  return (count) => {
+    const atMs = nowMs();
+    const seconds = Math.max(1, atMs - before.atMs) / 1000;
+    const perSecond = (count - before.count) / seconds;
+    before = { count, atMs };
+    return perSecond;
+  };
+}
+
+export function trafficOf(
+  listeners: readonly Pick<Listener, 'traffic'>[],
+  rateOf: (count: number) => number,
+): Traffic {
+  const all = listeners.map(({ traffic }) => traffic);
+  return {
+    requestsPerSecond: rateOf(all.reduce((sum, { requests }) => sum + requests, 0)),
+    connections: all.reduce((sum, { connections }) => sum + connections, 0),
+  };
+}
+
+/** Most servers have one listener. Of several, any may end so many. */
+export function letGo(listeners: readonly Pick<Listener, 'letGo'>[], connections: number): void {
+  for (const listener of listeners) listener.letGo(connections);
+}
