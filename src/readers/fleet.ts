@@ -74,6 +74,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
   const links = new Set<Link>();
   const news = createNews(links, () => begun);
   const answer = createAnswering();
+  const balance = createBalancing(links, nowMs);
   let isFull = false;
   let isEnding = false;
   let endedUnasked = 0;
@@ -153,27 +154,11 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
     }
   }
 
-  const surplusOf = createBalance();
-  const rateOf = createRate(nowMs);
-
-  /** Has a process that answers much more than the others end some of its connections. */
-  function balance(): void {
-    const listeners = begun?.listeners ?? [];
-    const serving = [...links].filter(({ isServing }) => isServing);
-    const all = [trafficOf(listeners, rateOf), ...serving.map(({ report }) => report.traffic)];
-    const [own = 0, ...others] = surplusOf(all);
-    letGo(listeners, own);
-    serving.forEach((link, position) => {
-      const connections = others[position] ?? 0;
-      if (connections > 0) link.send({ kind: 'let-go', connections });
-    });
-  }
-
   // one that hangs keeps its clients waiting for ever; pauses of the whole machine count for both sides
   const watching = setInterval(() => {
     news.tell();
     for (const link of links) link.watch();
-    balance();
+    balance(begun?.listeners ?? []);
   }, REPORT_EVERY_MS).unref();
 
   return {
@@ -261,6 +246,22 @@ function createAnswering() {
         () => link.answer({ id, failed: true }),
       );
     }
+  };
+}
+
+/** Call it in even turns: it has a process that answers much more than the others end some of its connections. */
+function createBalancing(links: ReadonlySet<Link>, nowMs: () => number) {
+  const surplusOf = createBalance();
+  const rateOf = createRate(nowMs);
+  return (own: FleetStart['listeners']): void => {
+    const serving = [...links].filter(({ isServing }) => isServing);
+    const all = [trafficOf(own, rateOf), ...serving.map(({ report }) => report.traffic)];
+    const [ofOwn = 0, ...ofOthers] = surplusOf(all);
+    letGo(own, ofOwn);
+    serving.forEach((link, position) => {
+      const connections = ofOthers[position] ?? 0;
+      if (connections > 0) link.send({ kind: 'let-go', connections });
+    });
   };
 }
 
