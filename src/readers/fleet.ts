@@ -186,13 +186,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
       };
     },
     get cache() {
-      const caches = [...links].map(({ report }) => report.cache);
-      return {
-        bytes: sum(caches, ({ bytes }) => bytes),
-        sets: sum(caches, ({ sets }) => sets),
-        hits: past.hits + sum(caches, ({ hits }) => hits),
-        misses: past.misses + sum(caches, ({ misses }) => misses),
-      };
+      return cacheOf(links, past);
     },
     get counts() {
       return { serving: [...links].filter(({ isServing }) => isServing).length, ended: endedUnasked };
@@ -219,6 +213,17 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
       await Promise.all(left.map(({ ended }) => ended));
       clearTimeout(timer);
     },
+  };
+}
+
+/** With the counts of processes that have ended. */
+function cacheOf(links: ReadonlySet<Link>, past: Pick<CacheCounts, 'hits' | 'misses'>): CacheCounts {
+  const caches = [...links].map(({ report }) => report.cache);
+  return {
+    bytes: sum(caches, ({ bytes }) => bytes),
+    sets: sum(caches, ({ sets }) => sets),
+    hits: past.hits + sum(caches, ({ hits }) => hits),
+    misses: past.misses + sum(caches, ({ misses }) => misses),
   };
 }
 
