@@ -12,6 +12,8 @@ import { signedPath } from './material.mjs';
 const CONNECTIONS = 16;
 /** More are never due at once unless the server stands still for seconds: the run fails rather than fill the memory. */
 const MOST_WAITING = 1_000_000;
+/** Of how many is told that they took longer. */
+const SLOW_MS = 5;
 
 const [what, address, ...rest] = process.argv.slice(2);
 const url = new URL(address);
@@ -22,9 +24,10 @@ else if (what === 'upload') await upload(rest[0], ...rest.slice(1).map(Number));
 else throw new Error(`no clients that do ${what}`);
 
 tookMs.sort((a, b) => a - b);
+const slow = tookMs.filter((ms) => ms > SLOW_MS).length;
 const at = (share) => tookMs[Math.min(tookMs.length - 1, Math.floor(share * tookMs.length))];
 process.stdout.write(
-  JSON.stringify({ count: tookMs.length, p50Ms: at(0.5), p99Ms: at(0.99), mostMs: at(1) }),
+  JSON.stringify({ count: tookMs.length, p50Ms: at(0.5), p99Ms: at(0.99), mostMs: at(1), slow }),
 );
 
 /** Calls `begin(dueMs)` at an even rate: each millisecond for all that have become due in it. */

@@ -120,6 +120,9 @@ async function inTurns(bench, { server, names, rate, data, turns }, begin) {
     p50Ms: of('busy', 'p50Ms'),
     quietP50Ms: of('quiet', 'p50Ms'),
     mostMs: of('busy', 'mostMs'),
+    // how many took longer than 5 ms
+    slow: of('busy', 'slow'),
+    quietSlow: of('quiet', 'slow'),
     loopMostMs: of('busy', 'loopMostMs'),
     quietLoopMostMs: of('quiet', 'loopMostMs'),
     loopP99Ms: of('busy', 'loopP99Ms'),
