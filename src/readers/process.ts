@@ -44,11 +44,11 @@ const writes = new Map<number, { readonly resolve: () => void; readonly reject: 
 let lastWrite = 0;
 
 const accessLog: AccessLog = {
-  write(batch) {
+  async write(batch) {
+    const days = await packDays(batch);
     lastWrite += 1;
     const id = lastWrite;
-    const days = packDays(batch);
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       writes.set(id, { resolve, reject });
       tell({ kind: 'write', id, days });
     });

@@ -27,6 +27,8 @@ interface PackedImages {
 export type ImageParts = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 
 const DIGEST_BYTES = 64;
+/** The memory for digests begins with so many, and doubles. */
+const FIRST_IMAGES = 64;
 const KINDS = (['repository', 'release'] as const).flatMap((layout) =>
   (
     [
@@ -104,7 +106,8 @@ export function sizeOf({ images, texts, reads, missing }: PackedBatch): number {
 }
 
 class ImagePacker {
-  readonly #all: ImageId[] = [];
+  readonly #parts: number[] = [];
+  #digests = Buffer.alloc(DIGEST_BYTES * FIRST_IMAGES);
   readonly #positions = new Map<ImageId, number>();
   readonly #sites = new Positions();
   readonly #paths = new Positions();
@@ -119,20 +122,24 @@ class ImagePacker {
   }
 
   /** As of(), for one that comes once. */
-  add(image: ImageId): number {
-    return this.#all.push(image) - 1;
+  add({ site, path, layout, algorithm, hex }: ImageId): number {
+    const position = this.#parts.length / IMAGE_WIDTH;
+    const kind = KINDS.findIndex((one) => one.layout === layout && one.algorithm === algorithm);
+    this.#parts.push(this.#sites.of(site), this.#paths.of(path), kind);
+    const from = DIGEST_BYTES * position;
+    if (from === this.#digests.length) this.#digests = Buffer.concat([this.#digests], 2 * from);
+    this.#digests.write(hex, from, 'hex');
+    return position;
   }
 
   packed(): PackedImages {
-    const parts = new Uint32Array(IMAGE_WIDTH * this.#all.length);
-    const digests = Buffer.alloc(DIGEST_BYTES * this.#all.length);
-    let at = 0;
-    for (const { site, path, layout, algorithm, hex } of this.#all) {
-      const kind = KINDS.findIndex((one) => one.layout === layout && one.algorithm === algorithm);
-      parts.set([this.#sites.of(site), this.#paths.of(path), kind], IMAGE_WIDTH * at);
-      digests.write(hex, DIGEST_BYTES * at, 'hex');
-      at += 1;
-    }
+    const parts = new Uint32Array(this.#parts);
+    // of its own: a message holds the whole memory behind a view
+    const digests = Uint8Array.prototype.slice.call(
+      this.#digests,
+      0,
+      (DIGEST_BYTES * parts.length) / IMAGE_WIDTH,
+    );
     return { sites: this.#sites.texts, paths: this.#paths.texts, parts, digests };
   }
 }

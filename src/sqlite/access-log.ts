@@ -31,7 +31,7 @@ export class SqliteAccessLog implements AccessLog {
 
   /** Each day of the batch is one transaction, so that another try after a lock counts nothing twice. */
   async write(batch: AccessBatch): Promise<void> {
-    await this.writePacked(packDays(batch));
+    await this.writePacked(await packDays(batch));
   }
 
   /** The same of a batch that another process has packed. @throws BUSY, STORE_UNAVAILABLE */
