@@ -83,6 +83,7 @@ const DIGEST =
   '(?:(?<sha256>sha256)=(?=[0-9a-f]{64}$)|(?<sha384>sha384)=(?=[0-9a-f]{96}$)|(?<sha512>sha512)=(?=[0-9a-f]{128}$))(?<hex>[0-9a-f]+)';
 
 const FOLDER = new RegExp(`^${PATH}$`);
+const USUAL_FOLDER = new RegExp(`^${PATH}@sha256=[0-9a-f]{64}$`);
 const IMAGE_FOLDER = new RegExp(`^(?:(?<repository>${PATH})@|(?:(?<folder>${PATH})/)?)${DIGEST}$`);
 
 /** The image whose folder this is, or null. `folder` has no slash at either end, and is no longer than a folder may be. */
@@ -93,6 +94,23 @@ export function parseImageFolder(site: string, folder: string): ImageId | null {
 
 /** As parseImageFolder, but for any length: for folders that were written before paths had a limit. */
 export function parseLongImageFolder(site: string, folder: string): ImageId | null {
+  return parseUsualFolder(site, folder) ?? parseAnyFolder(site, folder);
+}
+
+/** Nearly all folders have this form. Its parts stand at known places, and groups of an expression take longer than the rest of it. */
+function parseUsualFolder(site: string, folder: string): ImageId | null {
+  if (!USUAL_FOLDER.test(folder)) return null;
+  const digits = folder.length - HEX_LENGTH.sha256;
+  return {
+    site,
+    layout: 'repository',
+    path: folder.slice(0, digits - '@sha256='.length),
+    algorithm: 'sha256',
+    hex: folder.slice(digits),
+  };
+}
+
+function parseAnyFolder(site: string, folder: string): ImageId | null {
   const groups = IMAGE_FOLDER.exec(folder)?.groups;
   if (groups === undefined) return null;
   const algorithm = ALGORITHMS.find((name) => groups[name] !== undefined);

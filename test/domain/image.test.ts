@@ -43,6 +43,33 @@ describe('the key of an image', () => {
 });
 
 describe('an image and its folder', () => {
+  test('a folder of the usual form is read as the grammar says, character by character', () => {
+    const grammar =
+      /^([A-Za-z0-9_][A-Za-z0-9._~+-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._~+-]*)*)@sha256=([0-9a-f]{64})$/;
+    const character = fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code));
+    const piece = fc.constantFrom('a', 'Z', '0', '_', '.', '-', '~', '+', '/', '@', 'team', '\u212a');
+    const folder = fc
+      .array(fc.oneof(piece, character), { maxLength: 8 })
+      .map((path) => `${path.join('')}@${D}`);
+    // any one character in the place of another, which are the digest's most of all
+    const changed = fc.tuple(folder, fc.nat(), character).map(([text, at, put]) => {
+      const place = at % text.length;
+      return `${text.slice(0, place)}${put}${text.slice(place + 1)}`;
+    });
+    const usual = fc.tuple(fc.constant(`team/app@${D}`), fc.nat(80), character).map(([text, at, put]) => {
+      return `${text.slice(0, at)}${put}${text.slice(at + 1)}`;
+    });
+    fc.assert(
+      fc.property(fc.oneof(folder, changed, usual), (text) => {
+        const [, path, hex] = grammar.exec(text) ?? [];
+        const image = parseLongImageFolder(SITE, text);
+        if (path === undefined) assert.notEqual(image?.layout, 'repository');
+        else assert.deepEqual(image, { site: SITE, layout: 'repository', path, algorithm: 'sha256', hex });
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   test('the folder of any image parses to the same image', () => {
     fc.assert(
       fc.property(imageId, (image) => {
