@@ -1,6 +1,7 @@
 // What a client gets for signature-N: the exact bytes, or a 404 that no cache keeps.
 import type { IncomingMessage } from 'node:http';
 import type { SetEntry } from '../domain/ports.ts';
+import { httpDate } from './http-date.ts';
 import { createForm, type Reply, textReply } from './reply.ts';
 
 /** Past the end of a set, and for every other thing that is not there. Clients read only the status. */
@@ -25,7 +26,7 @@ export function signatureReply(req: IncomingMessage, entry: SetEntry, bytes: Uin
 }
 
 function validators({ sha256, storedAt }: SetEntry): Reply['headers'] {
-  return { ETag: `"${sha256}"`, 'Last-Modified': storedAt.toUTCString(), 'Cache-Control': 'no-cache' };
+  return { ETag: `"${sha256}"`, 'Last-Modified': httpDate(storedAt), 'Cache-Control': 'no-cache' };
 }
 
 // RFC 9110 section 13.2.2: If-None-Match, when sent, decides alone
