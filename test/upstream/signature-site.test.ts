@@ -11,6 +11,7 @@ import { openSignatureSite, type SignatureSiteOptions } from '../../src/upstream
 import { makeSigner } from '../clients/signer.ts';
 import { folderOf } from '../store/lay.ts';
 import { type Answering, type HostileSite, missing, openHostileSite, serving } from './hostile-site.ts';
+import { nameProxy } from './scripted-server.ts';
 
 const WHAT = { repository: 'team/app', tag: 'v1' };
 const FOLDER = folderOf('team/app');
@@ -278,6 +279,22 @@ describe('one file of a site that is not ours', () => {
       // of the sixteen connections, each may have been used once more before it was known
       assert.ok(sent <= (header === 'Connection: close' ? 60 : 60 + 2 * 16), `${header}: ${sent}`);
     }
+  });
+
+  test('through a proxy all are asked too, over fresh connections as well', async (t) => {
+    nameProxy(t, 'http_proxy', site.url);
+    const from = site.asked.length;
+    site.answer = missing;
+    const upstream = open({ url: 'http://vendor.example/sigstore', hasProxies: true });
+    const signal = AbortSignal.timeout(30_000);
+    const asked = Array.from({ length: 60 }, (_, number) =>
+      upstream.get(`${FOLDER}/signature-${number + 1}`, { signal, isFresh: number % 3 === 0 }),
+    );
+    for (const fetched of await Promise.all(asked)) assert.equal(fetched.kind, 'missing');
+    const wanted = Array.from({ length: 60 }, (_, number) => `${FOLDER}/signature-${number + 1}`);
+    const got = site.asked.slice(from).map((target) => target.replace(/^.*\/sigstore\//, ''));
+    assert.deepEqual(got.toSorted(), wanted.toSorted());
+    assert.equal(site.headers.at(-1)?.host, 'vendor.example');
   });
 
   test('the deadline ends what is still being connected', async () => {
