@@ -109,11 +109,18 @@ export interface TreeWriter {
   /**
    * Makes the folder and links the prepared bytes into it as `signature-N`. N is the first free number from `from` to
    * MAX_FILE_NUMBER. All of it survives a power cut once resolved. Never replaces a file. When it fails, it leaves no such
-   * name behind. Null, only when `mustBeNew`, and nothing is placed: the folder was there already.
+   * name behind.
    * @throws TOO_MANY_SIGNATURES when no number is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file
    * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root); PlaceUnknown
    */
-  place(prepared: string, folder: string, from: number, mustBeNew?: boolean): Promise<number | null>;
+  place(prepared: string, folder: string, from: number): Promise<number>;
+  /**
+   * Makes a folder that is not there with the bytes as its signature-1; readers and a crash find both or none. The intent survives a power
+   * cut before the folder can be seen. All of it survives one once this resolves, to what discard() takes. Those that are asked for together share one file of
+   * intents, which goes with the last of them. Null, and nothing is stored: a folder of its name has files, or it has to be placed by itself.
+   * @throws what prepare() and place() throw
+   */
+  addNew(folder: string, intent: string, bytes: Uint8Array): Promise<string | null>;
   /**
    * Makes the folder and puts these bytes into it as `signature-from` and the numbers behind it. The first is put there last, so
    * that readers and a crash find all of them in line or none. Files behind `from` are replaced or moved away: nothing is served behind a gap.
@@ -147,9 +154,12 @@ export interface TreeWriter {
   fill(folder: string, number: number, from: number): Promise<void>;
   /** Deletes the file; a missing one is no failure. It is gone for good once this resolves. @throws READ_ONLY, STORE_UNAVAILABLE */
   remove(folder: string, number: number): Promise<void>;
-  /** Deletes a prepared pair. Never throws: the next start finds what is left. */
+  /** Deletes a prepared pair, or one that addNew() has begun. Never throws: the next start finds what is left. */
   discard(prepared: string): Promise<void>;
-  /** The pairs that a crash left behind; `intent` is null when it is missing or cut short. @throws STORE_UNAVAILABLE */
+  /**
+   * The pairs and groups that a crash left behind, one by one; `intent` is null when it is missing or cut short. To be asked ahead of all
+   * writing: what has no place yet is thrown away. @throws STORE_UNAVAILABLE
+   */
   leftOver(): Promise<readonly { readonly prepared: string; readonly intent: string | null }[]>;
 }
 

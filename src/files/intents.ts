@@ -11,7 +11,13 @@ import { ABSENT, closing, openOwn, openRootFolder, orNull, unavailable } from '.
 /** Where a root keeps intents and the bytes that they describe. */
 export const PREPARED_FOLDER = join(PRIVATE_FOLDER, 'tmp');
 
-const MAX_INTENT_BYTES = 64 * 1024;
+/** A file of one intent. */
+export const INTENT_SUFFIX = '.intent';
+/** A file of the intents of images that began together, a line each. */
+export const INTENTS_SUFFIX = '.intents';
+
+/** Of one file. */
+export const MAX_INTENT_BYTES = 64 * 1024;
 
 const statFile = promisify(fstat);
 const closeFile = promisify(close);
@@ -28,11 +34,17 @@ export async function readIntents(root: string): Promise<readonly string[]> {
 async function readAll(folder: Placed): Promise<readonly string[]> {
   const names = (await orNull(() => fs.readdir(folder.path), folder.name)) ?? [];
   const texts: string[] = [];
-  for (const name of names.filter((each) => each.endsWith('.intent'))) {
+  for (const name of names) {
+    if (!name.endsWith(INTENT_SUFFIX) && !name.endsWith(INTENTS_SUFFIX)) continue;
     const text = await readIntent(entryIn(folder, name));
-    if (text !== null) texts.push(text);
+    if (text !== null) texts.push(...(name.endsWith(INTENTS_SUFFIX) ? intentsOf(text) : [text]));
   }
   return texts;
+}
+
+/** JSON has no line breaks. The last one may be cut short. */
+export function intentsOf(text: string): readonly string[] {
+  return text.split('\n');
 }
 
 /** Null when it is not a regular file or too large. A link is not followed. @throws LookasideError STORE_UNAVAILABLE */

@@ -139,7 +139,7 @@ function byParent(made: readonly Made[]): ReadonlyMap<string, readonly Made[]> {
   return parents;
 }
 
-interface Parent {
+export interface Parent {
   readonly root: string;
   readonly durable: DurableFolders;
   /** `.`: the root itself. */
@@ -148,7 +148,7 @@ interface Parent {
   readonly mode?: number | null;
 }
 
-async function inParent(
+export async function inParent(
   { root, durable, parent, mode = 0o755 }: Parent,
   act: (above: WayFolder) => Promise<void>,
 ): Promise<void> {
@@ -157,7 +157,7 @@ async function inParent(
 }
 
 /** False: the name is taken. rename(2) of a folder replaces an empty folder alone. */
-async function named(aside: Entry, above: WayFolder, target: Entry): Promise<boolean> {
+export async function named(aside: Entry, above: WayFolder, target: Entry): Promise<boolean> {
   demandInPlace(above);
   try {
     await calls.rename(aside.path, target.path);
@@ -192,7 +192,7 @@ export async function takeAway(root: string, durable: DurableFolders, folder: st
   });
 }
 
-async function throwAway({ path }: Entry): Promise<void> {
+export async function throwAway({ path }: Entry): Promise<void> {
   // what is left is thrown away at the next start
   await fs.rm(path, { recursive: true, force: true }).catch(() => undefined);
 }

@@ -3,6 +3,7 @@
 import { Worker } from 'node:worker_threads';
 import { LookasideError } from '../domain/errors.ts';
 import { PlaceUnknown, type TreeWriter } from '../domain/tree.ts';
+import { createEnded } from './new-images.ts';
 import type { Answer, Job, JobName, Reply, Request } from './tree-jobs.ts';
 import { openTreeWriter, type TreeWriterOptions } from './tree-writer.ts';
 
@@ -18,6 +19,8 @@ export interface ThreadedWriterOptions extends TreeWriterOptions {
 
 const THREAD_HEAP_MIB = 128;
 
+const PLACING: ReadonlySet<JobName> = new Set(['place', 'addNew']);
+
 interface Pending {
   readonly name: JobName;
   readonly resolve: (output: unknown) => void;
@@ -31,6 +34,8 @@ interface Pending {
 export function openThreadedWriter(options: ThreadedWriterOptions): ThreadedWriter {
   const here = openTreeWriter(options);
   const thread = createThread(options);
+  // here, so that neither each of a group is a message, nor a thread that ends forgets which have ended
+  const ended = createEnded();
   return {
     get fault() {
       return thread.fault;
@@ -41,6 +46,10 @@ export function openThreadedWriter(options: ThreadedWriterOptions): ThreadedWrit
       const own = ownOf(bytes);
       return thread.run('prepare', [intent, own], [own.buffer]);
     },
+    addNew: (folder, intent, bytes) => {
+      const own = ownOf(bytes);
+      return thread.run('addNew', [folder, intent, own], [own.buffer]);
+    },
     place: (...of) => thread.run('place', of),
     placeRow: (folder, from, row) => thread.run('placeRow', [folder, from, row.map(ownOf)]),
     placeNew: (sets) => thread.run('placeNew', [sets.map((set) => ({ ...set, row: set.row.map(ownOf) }))]),
@@ -50,7 +59,10 @@ export function openThreadedWriter(options: ThreadedWriterOptions): ThreadedWrit
     fill: (...of) => thread.run('fill', of),
     remove: (...of) => thread.run('remove', of),
     // what is left is found at the next start
-    discard: (...of) => thread.run('discard', of).catch(() => undefined),
+    discard: async (one) => {
+      const prepared = ended(one);
+      if (prepared !== null) await thread.run('discard', [prepared]).catch(() => undefined);
+    },
     close: thread.close,
   };
 }
@@ -193,7 +205,7 @@ function createThread(options: ThreadedWriterOptions): Thread {
     const message = fault ?? `the thread that writes ${root} died and is replaced; try again`;
     for (const [id, { name, reject }] of begun) {
       pending.delete(id);
-      reject(name === 'place' ? new PlaceUnknown(message, { cause: death }) : unavailable(message, death));
+      reject(PLACING.has(name) ? new PlaceUnknown(message, { cause: death }) : unavailable(message, death));
     }
     if (pending.size === 0) rest();
   }

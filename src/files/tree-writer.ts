@@ -8,9 +8,10 @@ import type { TreeWriter } from '../domain/tree.ts';
 import { calls } from './calls.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 import { createDurableFolders, type DurableFolders } from './durable-folders.ts';
-import { PREPARED_FOLDER, readIntent } from './intents.ts';
+import { INTENT_SUFFIX, INTENTS_SUFFIX, intentsOf, PREPARED_FOLDER, readIntent } from './intents.ts';
 import { linkFree, signatureIn, unlinkOurs } from './linking.ts';
 import { BATCH_FOLDER, placeNew, takeAway, throwAwayBatches } from './new-folders.ts';
+import { createEnded, createNewImages, memberOf, wholeGroup } from './new-images.ts';
 import { type Entry, entryIn, HELD, type Placed } from './opened.ts';
 import { attempt, codeOf } from './refusal.ts';
 import { createReplacing } from './replacing.ts';
@@ -26,12 +27,14 @@ export interface TreeWriterOptions {
 const DISPLACED_FOLDER = join(PRIVATE_FOLDER, 'displaced');
 
 // what we make there: both files of a pair, and the temporary files of other writes
-const OUR_NAME = /^(?<prepared>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.intent|\.signature)?$/;
+const OUR_NAME =
+  /^(?<prepared>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?<suffix>\.intents?|\.signature)?$/;
 
 export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   const { checkRoot, inTarget, openOwn } = openRoot(root, nowMs);
   const durable = createDurableFolders({ root, checkRoot });
   const { refuseFault, sync, syncFolder, writeNew, inFolder, inOwnFolder } = durable;
+  const ended = createEnded();
 
   /** Runs `act` in the folder of prepared pairs. It must not be a link: that would lead what we write elsewhere. */
   async function inPrepared<T>(act: (folder: WayFolder) => Promise<T>): Promise<T> {
@@ -89,11 +92,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         return prepared;
       });
     },
-    async place(prepared, folder, from, mustBeNew = false) {
+    async place(prepared, folder, from) {
       refuseFault();
       return inPrepared((tmp) =>
         inFolder(folder, 0o755, async (last) => {
-          if (mustBeNew && last.isMade !== true) return null;
           const source = entryIn(tmp, `${prepared}.signature`);
           const number = await linkFree(root, source, last, from);
           try {
@@ -152,7 +154,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       );
     },
     ...createReplacing({ refuseFault, inPrepared, inFolder, syncFolder }),
-    async discard(prepared) {
+    ...createNewImages({ root, durable, checkRoot, inPrepared }),
+    async discard(one) {
+      const prepared = ended(one);
+      if (prepared === null) return;
       try {
         const folder = await openOwn(PREPARED_FOLDER);
         if (folder !== null) await closing(folder, () => discardIn(folder, prepared));
@@ -175,8 +180,13 @@ async function discardIn(folder: Placed, prepared: string): Promise<void> {
       () => true,
       () => false,
     );
+  const group = wholeGroup(prepared);
+  if (group !== null) {
+    await remove(group + INTENTS_SUFFIX);
+    return;
+  }
   // the intent first: without it the bytes mean nothing
-  const isPair = await remove(`${prepared}.intent`);
+  const isPair = await remove(prepared + INTENT_SUFFIX);
   await remove(`${prepared}.signature`);
   // without an intent it may be the temporary file of another write
   if (!isPair) await remove(prepared);
@@ -211,15 +221,24 @@ async function syncOther(
 
 async function leftOverIn(folder: Placed) {
   const names = new Set<string>();
+  const groups: string[] = [];
   for (const name of await unlessClosed(() => fs.readdir(folder.path), [])) {
-    const prepared = OUR_NAME.exec(name)?.groups?.prepared;
+    const { prepared, suffix } = OUR_NAME.exec(name)?.groups ?? {};
     if (prepared === undefined || names.has(prepared)) continue;
     const stats = await lstatOrNull(entryIn(folder, name));
-    if (stats?.isFile() && stats.uid === process.geteuid?.()) names.add(prepared);
+    if (stats?.isFile() && stats.uid === process.geteuid?.())
+      if (suffix === INTENTS_SUFFIX) groups.push(prepared);
+      else names.add(prepared);
   }
   const pairs: { readonly prepared: string; readonly intent: string | null }[] = [];
   for (const prepared of [...names].sort()) {
-    pairs.push({ prepared, intent: await readIntent(entryIn(folder, `${prepared}.intent`)) });
+    pairs.push({ prepared, intent: await readIntent(entryIn(folder, prepared + INTENT_SUFFIX)) });
+  }
+  for (const name of groups.sort()) {
+    const text = await readIntent(entryIn(folder, name + INTENTS_SUFFIX));
+    const intents = text === null ? [null] : intentsOf(text);
+    for (const [position, intent] of intents.entries())
+      pairs.push({ prepared: memberOf(name, position + 1, intents.length), intent });
   }
   return pairs;
 }

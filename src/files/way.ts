@@ -19,8 +19,6 @@ import { isInside, openRootFolder } from './root.ts';
 export interface WayFolder extends Placed {
   /** Identifies this folder: another folder under the same name has another identity. */
   readonly identity: string;
-  /** We have just made it, so that nothing was in it. */
-  readonly isMade?: boolean;
 }
 
 /** From the root to the folder. */
@@ -69,7 +67,7 @@ export async function onWay<T>(
   }
 }
 
-export async function identified(placed: Placed & Pick<WayFolder, 'isMade'>): Promise<WayFolder> {
+export async function identified(placed: Placed): Promise<WayFolder> {
   const { dev, ino } = await attempt(() => calls.fstat(placed.descriptor), placed.name);
   return { ...placed, identity: `${dev}:${ino}` };
 }
@@ -84,18 +82,17 @@ export function demandInPlace(folder: Placed): void {
 }
 
 /** Readers open by whole paths, so they could not reach such a folder. */
-function refuseTooLong({ folder }: WayOptions, { where }: Placed): void {
-  if (Buffer.byteLength(`${where}/${folder}${LONGEST_NAME}`) <= LONGEST_PATH) return;
+export function isTooLong({ where }: Pick<Placed, 'where'>, folder: string): boolean {
+  return Buffer.byteLength(`${where}/${folder}${LONGEST_NAME}`) > LONGEST_PATH;
+}
+
+function refuseTooLong({ folder }: WayOptions, base: Placed): void {
+  if (!isTooLong(base, folder)) return;
   const message = `${folder} makes a path that is longer than the system takes (${LONGEST_PATH} bytes); shorten it`;
   throw new LookasideError('PATH_INVALID', message);
 }
 
-async function openChild(
-  options: WayOptions,
-  base: Placed,
-  above: WayFolder,
-  name: string,
-): Promise<Placed & Pick<WayFolder, 'isMade'>> {
+async function openChild(options: WayOptions, base: Placed, above: WayFolder, name: string): Promise<Placed> {
   const child = entryIn(above, name);
   const opened = await openOrMake(options, above, child);
   try {
@@ -109,33 +106,26 @@ async function openChild(
   }
 }
 
-async function openOrMake(
-  options: WayOptions,
-  above: WayFolder,
-  child: Entry,
-): Promise<Opened & Pick<WayFolder, 'isMade'>> {
+async function openOrMake(options: WayOptions, above: WayFolder, child: Entry): Promise<Opened> {
   const flags = HELD_FOLDER | (options.isOwn ? constants.O_NOFOLLOW : 0);
   try {
     return await openAt(child.path, flags);
   } catch (error) {
     if (codeOf(error) !== 'ENOENT' || options.mode === null) throw notOpened(options, child, error);
   }
-  const isMade = await makeFolder(above, child, options.mode);
-  const opened = await openAt(child.path, flags).catch((error: unknown) => {
+  await makeFolder(above, child, options.mode);
+  return openAt(child.path, flags).catch((error: unknown) => {
     throw notOpened(options, child, error);
   });
-  return { ...opened, isMade };
 }
 
-/** False: another one was faster. */
-async function makeFolder(above: WayFolder, child: Entry, mode: number): Promise<boolean> {
+async function makeFolder(above: WayFolder, child: Entry, mode: number): Promise<void> {
   demandInPlace(above);
   try {
     await calls.mkdir(child.path, mode);
-    return true;
   } catch (error) {
+    // another one was faster
     if (codeOf(error) !== 'EEXIST') throw refusal(error, child.name);
-    return false;
   }
 }
 

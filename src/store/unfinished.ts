@@ -190,36 +190,34 @@ function createPlacing(
   changes: ImageChanges,
   announce: (image: ImageId) => void,
 ): Pick<Ending, 'place' | 'placeFirst'> {
-  async function placeIn(
-    intent: Intent,
-    judgement: Judgement | null,
-    bytes: Uint8Array,
-    { from, mustBeNew }: { readonly from: number; readonly mustBeNew: boolean },
-  ): Promise<Placed | null> {
-    const prepared = await writer.prepare(intentText(intent), bytes);
-    try {
-      const number = await writer.place(prepared, imageFolder(intent.image), from, mustBeNew);
-      if (number !== null) return { prepared, intent, judgement, isKept: false, number };
-      await writer.discard(prepared);
-      return null;
-    } catch (error) {
-      // the next upload to the image, or look at it, finds out whether it has come to be one
-      if (error instanceof PlaceUnknown)
-        changes.leaveUnfinished({ prepared, intent, judgement, isKept: false });
-      else await writer.discard(prepared);
-      // a reader may have seen the file before it was removed again
-      announce(intent.image);
-      throw error;
-    }
-  }
-
   return {
     async place(intent, judgement, bytes, from) {
-      const placed = await placeIn(intent, judgement, bytes, { from, mustBeNew: false });
-      if (placed === null) throw new Error('only a folder that must be new may be in the way');
-      return placed;
+      const prepared = await writer.prepare(intentText(intent), bytes);
+      try {
+        const number = await writer.place(prepared, imageFolder(intent.image), from);
+        return { prepared, intent, judgement, isKept: false, number };
+      } catch (error) {
+        // the next upload to the image, or look at it, finds out whether it has come to be one
+        if (error instanceof PlaceUnknown)
+          changes.leaveUnfinished({ prepared, intent, judgement, isKept: false });
+        else await writer.discard(prepared);
+        // a reader may have seen the file before it was removed again
+        announce(intent.image);
+        throw error;
+      }
     },
-    placeFirst: (intent, judgement, bytes) => placeIn(intent, judgement, bytes, { from: 1, mustBeNew: true }),
+    async placeFirst(intent, judgement, bytes) {
+      try {
+        const prepared = await writer.addNew(imageFolder(intent.image), intentText(intent), bytes);
+        return prepared === null ? null : { prepared, intent, judgement, isKept: false, number: 1 };
+      } catch (error) {
+        // its intent has a name that only the next start can know
+        if (error instanceof PlaceUnknown)
+          changes.leaveUnfinished({ prepared: intent.sha256, intent, judgement, isKept: false });
+        announce(intent.image);
+        throw error;
+      }
+    },
   };
 }
 

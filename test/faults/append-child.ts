@@ -1,4 +1,5 @@
-// Started by append-faults.test.ts under strace: ends what an earlier run left, then appends, and prints what came of
+// Started by append-faults.test.ts under strace, with the folder, and `scanned` when the tree counts as scanned, so that the folder of a
+// new image is made with its file in it: ends what an earlier run left, then appends, and prints what came of
 // it, a line of JSON for each. Its index and its uploads are files' stand-ins, so that every system call that changes
 // the disk is one of the tree's, made by the one thread of the pool.
 import path from 'node:path';
@@ -16,7 +17,7 @@ import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { imageIn, SITE, uploadOf } from '../store/open-store.ts';
 import { createUploads } from '../store/uploads.ts';
 
-const [, , folder = ''] = process.argv;
+const [, , folder = '', scanned] = process.argv;
 const root = path.join(folder, 'root');
 const nowMs = Date.now;
 const rows = new Map<string, readonly RecordedSignature[]>();
@@ -38,6 +39,8 @@ const index: SignatureIndex = {
   reset: refuse,
   peekWrites: () => 0,
 };
+const changes = createImageChanges();
+if (scanned !== undefined) changes.scanned();
 const uploads = createUploads(path.join(folder, 'uploads'));
 const appender = createAppender({
   tree: openTree({ root, nowMs, beingWrittenMs: 100, isWhole: isWholeSignature }),
@@ -45,7 +48,7 @@ const appender = createAppender({
   index,
   uploads,
   audit: uploads,
-  changes: createImageChanges(),
+  changes,
   report: () => undefined,
   wait: () => Promise.resolve(),
   writer: openTreeWriter({ root, nowMs }),

@@ -47,8 +47,11 @@ interface Run {
   readonly wasTouched: boolean;
 }
 
+/** As the child takes it: whether the image's first upload makes its folder with the file in it. */
+type First = 'scanned' | 'unscanned';
+
 /** One thread of the pool makes every call, so that strace's count, which is each thread's own, is that of all. */
-async function run(inject: string | null, calls = ''): Promise<Run> {
+async function run(inject: string | null, calls = '', first: First = 'unscanned'): Promise<Run> {
   const trace = path.join(folder, 'trace');
   const names = calls.replace(/(^|,)/g, '$1?'); // a call that this processor has not is no mistake
   const strace =
@@ -56,6 +59,7 @@ async function run(inject: string | null, calls = ''): Promise<Run> {
       ? []
       : ['strace', '-f', '-qq', '-o', trace, '-e', `trace=${names}`, '-e', `inject=${names}:${inject}`];
   const [program = '', ...args] = [...strace, process.execPath, CHILD, folder];
+  if (first === 'scanned') args.push(first);
   const child = spawn(program, args, {
     env: { ...process.env, UV_THREADPOOL_SIZE: '1' },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -74,8 +78,8 @@ async function run(inject: string | null, calls = ''): Promise<Run> {
 }
 
 /** Acknowledged: there; else: whole or absent. Nothing half-done is left, and a second try ends with one copy. */
-async function assertWholeOrAbsent(before: readonly Answer[], what: string): Promise<void> {
-  const { answers } = await run(null);
+async function assertWholeOrAbsent(before: readonly Answer[], what: string, first: First): Promise<void> {
+  const { answers } = await run(null, '', first);
   assert.equal(answers.length, UPLOADS.length, what);
   for (const [position, { outcome }] of answers.entries()) {
     assert.ok(['created', 'exists'].includes(outcome), `${what}: ${outcome}`);
@@ -97,16 +101,26 @@ async function assertWholeOrAbsent(before: readonly Answer[], what: string): Pro
   const kept = await createUploads(path.join(folder, 'uploads')).ofImage(imageIn(folderOf(repository)));
   assert.equal(kept.length, UPLOADS.length, what);
   assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')), [], what);
+  assert.deepEqual(await leftAside(), [], what);
 }
 
+/** Folders of new images that have come to no place. */
+const leftAside = () => readdir(path.join(folder, 'root/.lookaside/batch')).catch(() => []);
+
 /** Once for the first call of these (in `npm test` that is all), the second, and so on until the child makes no more. */
-async function atEach(calls: string, inject: string, check: (run: Run, what: string) => Promise<void>) {
+async function atEach(
+  [calls, first]: readonly [calls: string, first: First],
+  inject: string,
+  check: (run: Run, what: string) => Promise<void>,
+) {
   for (let nth = 1; nth <= count(Number.POSITIVE_INFINITY, 1); nth += 1) {
     await freshFolder();
     const injection = `${inject}:when=${nth}`;
-    const result = await run(injection, calls);
+    const result = await run(injection, calls, first);
     if (!result.wasTouched) {
-      assert.ok(nth > UPLOADS.length, `${calls}: ${nth - 1} calls are too few to be all`);
+      // the first of a new image is named into its place without a link, and no other is
+      const least = first === 'scanned' ? 1 : UPLOADS.length;
+      assert.ok(nth > least, `${calls}: ${nth - 1} calls are too few to be all`);
       assert.deepEqual(
         result.answers.map(({ outcome }) => outcome),
         UPLOADS.map(() => 'created'),
@@ -125,34 +139,44 @@ const REFUSALS = [
   ['link,linkat', 'EPERM', 'STORE_UNAVAILABLE'],
   ['link,linkat', 'EMLINK', 'STORE_UNAVAILABLE'],
   ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL'],
+  ['rename,renameat,renameat2', 'ENOSPC', 'DISK_FULL', 'scanned'],
+  ['rename,renameat,renameat2', 'EROFS', 'READ_ONLY', 'scanned'],
+  ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL', 'scanned'],
 ] as const;
 
 /** uploads.test.ts has a disk without space in `npm test` too. */
 const TOLD = REFUSALS.filter(([, error]) => isFull || error !== 'ENOSPC');
 
 describe('an upload', needs('strace'), () => {
-  for (const [calls, error, code] of TOLD) {
-    it(`whose ${calls} fails with ${error} is refused with ${code}, and the next one is taken`, async () => {
-      await atEach(calls, `error=${error}`, async ({ answers }, what) => {
+  for (const [calls, error, code, first = 'unscanned'] of TOLD) {
+    it(`whose ${calls} fails with ${error}${first === 'scanned' ? ' in a scanned tree' : ''} is refused with ${code}, and the next one is taken`, async () => {
+      await atEach([calls, first], `error=${error}`, async ({ answers }, what) => {
         const outcomes = answers.map(({ outcome }) => outcome);
         assert.equal(outcomes.filter((outcome) => outcome !== 'created').length, 1, `${what}: ${outcomes}`);
         assert.ok(outcomes.includes(code), `${what}: ${outcomes}`);
         assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
-        await assertWholeOrAbsent(answers, what);
+        await assertWholeOrAbsent(answers, what, first);
       });
     });
   }
 });
 
-const CALLS = ['mkdir,mkdirat', 'fsync,fdatasync', 'link,linkat', 'unlink,unlinkat'] as const;
+const CALLS = [
+  ...['mkdir,mkdirat', 'fsync,fdatasync', 'link,linkat', 'unlink,unlinkat'].map(
+    (calls) => [calls, 'unscanned'] as const,
+  ),
+  ...['mkdir,mkdirat', 'fsync,fdatasync', 'rename,renameat,renameat2', 'unlink,unlinkat'].map(
+    (calls) => [calls, 'scanned'] as const,
+  ),
+];
 
 if (isFull) describe('an upload', needs('strace'), atEachOfItsCalls);
 
 function atEachOfItsCalls(): void {
-  for (const calls of CALLS) {
-    it(`that is cut short by kill -9 at any ${calls} is whole or absent`, async () => {
-      await atEach(calls, 'signal=KILL', async ({ answers }, what) => {
-        await assertWholeOrAbsent(answers, what);
+  for (const [calls, first] of CALLS) {
+    it(`that is cut short by kill -9 at any ${calls} of a tree that is ${first} is whole or absent`, async () => {
+      await atEach([calls, first], 'signal=KILL', async ({ answers }, what) => {
+        await assertWholeOrAbsent(answers, what, first);
       });
     });
   }
@@ -166,21 +190,26 @@ function atEachOfItsCalls(): void {
   promise(failedSync, async (see) => {
     let acknowledged = 0;
     let syncs = 0;
-    await atEach('fsync,fdatasync', 'error=EIO', async ({ answers }, what) => {
-      const failed = answers.findIndex(({ outcome }) => outcome !== 'created');
-      assert.notEqual(failed, -1, what);
-      syncs += 1;
-      acknowledged += answers.slice(failed).filter(({ outcome }) => outcome === 'created').length;
-      see(`${acknowledged} acknowledged after EIO, at ${syncs} fsyncs`);
-      for (const { outcome } of answers.slice(failed)) assert.equal(outcome, 'STORE_UNAVAILABLE', what);
-      for (const [position, { number }] of answers.entries()) {
-        const [repository = ''] = UPLOADS[position]?.split(' ') ?? [];
-        const there = await readdir(path.join(folder, 'root', folderOf(repository))).catch(() => []);
-        assert.ok(there.length <= (number === 0 ? failed : 2), `${what}: ${there}`);
-      }
-      assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
-      await assertWholeOrAbsent(answers, what);
-    });
+    const check =
+      (first: First) =>
+      async ({ answers }: Run, what: string) => {
+        const failed = answers.findIndex(({ outcome }) => outcome !== 'created');
+        assert.notEqual(failed, -1, what);
+        syncs += 1;
+        acknowledged += answers.slice(failed).filter(({ outcome }) => outcome === 'created').length;
+        see(`${acknowledged} acknowledged after EIO, at ${syncs} fsyncs`);
+        for (const { outcome } of answers.slice(failed)) assert.equal(outcome, 'STORE_UNAVAILABLE', what);
+        for (const [position, { number }] of answers.entries()) {
+          const [repository = ''] = UPLOADS[position]?.split(' ') ?? [];
+          const there = await readdir(path.join(folder, 'root', folderOf(repository))).catch(() => []);
+          assert.ok(there.length <= (number === 0 ? failed : 2), `${what}: ${there}`);
+        }
+        assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
+        assert.deepEqual(await leftAside(), [], what);
+        await assertWholeOrAbsent(answers, what, first);
+      };
+    for (const first of ['unscanned', 'scanned'] as const)
+      await atEach(['fsync,fdatasync', first], 'error=EIO', check(first));
   });
 
   it(

@@ -192,6 +192,14 @@ promise(
         return 'right';
       },
       async () => {
+        // `intents` throws away what has no place yet, as a start does
+        const image = `${path.dirname(folder)}/added/${folderOf(`${nextNumber()}`)}`;
+        const added = await writer.addNew(image, '{}', INSIDE);
+        if (added === null) return 'refused';
+        await writer.discard(added);
+        return 'right';
+      },
+      async () => {
         await writer.makeDurable(folder, 1);
         return 'right';
       },

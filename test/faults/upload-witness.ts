@@ -20,7 +20,10 @@ export const nameOf = ({ folder, bytes }: Attempt) => `${folder}: ${sha256Hex(by
 
 /** After a start nothing of an upload that was cut short is left over. */
 export async function assertNoDebris(data: string): Promise<void> {
-  assert.deepEqual(await readdir(path.join(data, 'sigstore/.lookaside/tmp')), [], 'temporary files are left');
+  for (const folder of ['tmp', 'batch']) {
+    const left = await readdir(path.join(data, 'sigstore/.lookaside', folder)).catch(() => []);
+    assert.deepEqual(left, [], `temporary files are left in ${folder}`);
+  }
 }
 
 /** Acknowledged uploads that are not there, and those of which other bytes are: names of both. */

@@ -48,6 +48,8 @@ interface Calls {
   readonly names: string | { readonly inTree: Plan['call'] };
   /** Only those on this file of the data directory. */
   readonly file?: string;
+  /** Made for images that have a signature already, and for no new ones. */
+  readonly isOfSecond?: boolean;
   /** After the n-th call which one is next. */
   readonly next: (n: number) => number;
 }
@@ -62,7 +64,8 @@ const CALLS: readonly Calls[] = [
   { what: 'fsync of state.db', names: SYNC, file: 'state.db-wal', next: each },
   { what: 'open in the tree', names: { inTree: 'open' }, next: each },
   { what: 'write to the tree', names: { inTree: 'write' }, next: each },
-  { what: 'link', names: '?link,?linkat', next: each },
+  { what: 'rename', names: '?rename,?renameat,?renameat2', next: each },
+  { what: 'link', names: '?link,?linkat', isOfSecond: true, next: each },
   { what: 'unlink', names: '?unlink,?unlinkat', next: each },
   { what: 'mkdir', names: '?mkdir,?mkdirat', next: each },
   { what: 'write to state.db', names: '?pwrite64', file: 'state.db-wal', next: each },
@@ -158,6 +161,15 @@ function injected(lines: readonly string[]): readonly string[] {
   });
 }
 
+/** What is uploaded next; where the calls are of an image's second signature, behind a first. */
+async function nthAttempt(scene: CrashScene, { isOfSecond = false }: Calls, repository: string) {
+  if (!isOfSecond) return scene.attempt(repository);
+  const first = await scene.send(scene.attempt(repository, 'v0'));
+  assert.ok(first !== null);
+  takenAs(first, 201);
+  return scene.attempt(repository);
+}
+
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
   for (const calls of CALLS) {
     const what = `an upload that is cut short by kill -9 at its n-th ${calls.what} is whole or absent`;
@@ -167,7 +179,7 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
       await using scene = await openCrashScene(template, { settings: injector.settings });
       let n = 1;
       for (; ; n = calls.next(n)) {
-        const attempt = scene.attempt(`killed-${n}/app`);
+        const attempt = await nthAttempt(scene, calls, `killed-${n}/app`);
         await using _ = await injector.inject(scene, n, 'KILL');
         const answer = await scene.send(attempt);
         if (answer !== null) {
@@ -209,7 +221,7 @@ describe('a disk that fails', { concurrency: AT_ONCE }, () => {
         await using scene = await openCrashScene(template, { settings: injector.settings });
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
-          const attempt = scene.attempt(`failed-${n}/app`);
+          const attempt = await nthAttempt(scene, calls, `failed-${n}/app`);
           await using injection = await injector.inject(scene, n, error);
           const answer = await scene.send(attempt);
           await scene.assertReads();

@@ -39,7 +39,7 @@ async function openDying(): Promise<void> {
   writer = openThreadedWriter({ root, nowMs: Date.now, script: DYING });
 }
 
-async function add(bytes: Uint8Array, folder: string): Promise<number | null> {
+async function add(bytes: Uint8Array, folder: string): Promise<number> {
   const pair = await writer.prepare(INTENT, bytes);
   try {
     return await writer.place(pair, folder, 1);
@@ -62,7 +62,7 @@ describe('a tree that is written by a thread', () => {
     for (const [position, { folder, bytes }] of all.entries()) {
       assert.deepEqual(await readFile(file(folder, numbers[position] ?? 0)), bytes);
     }
-    const ofOne = numbers.filter((_, position) => position % 2 === 0).sort((a, b) => Number(a) - Number(b));
+    const ofOne = numbers.filter((_, position) => position % 2 === 0).sort((a, b) => a - b);
     assert.deepEqual(
       ofOne,
       ofOne.map((_, position) => position + 1),
@@ -78,6 +78,20 @@ describe('a tree that is written by a thread', () => {
       await setTimeout(number);
     }
     assert.equal(writer.fault, null);
+    assert.deepEqual(await prepared(), []);
+  });
+
+  it('gets new images that come at the same time as a group, which ends with the last of them', async () => {
+    const folders = Array.from({ length: 24 }, (_, number) => folderOf(`team/app-${number}`));
+    const added = await Promise.all(
+      folders.map((folder, number) => writer.addNew(folder, INTENT, signatureBytes(`${number}`))),
+    );
+    for (const [number, folder] of folders.entries())
+      assert.deepEqual(await readFile(file(folder, 1)), signatureBytes(`${number}`));
+    for (const one of added) {
+      assert.equal((await prepared()).length, 1);
+      await writer.discard(one ?? '');
+    }
     assert.deepEqual(await prepared(), []);
   });
 
@@ -168,6 +182,21 @@ describe('a thread that writes a tree and dies', () => {
         (error) => error instanceof PlaceUnknown && error.code === 'STORE_UNAVAILABLE',
       );
       assert.deepEqual(await writer.leftOver(), [{ prepared: pair, intent: INTENT }]);
+    });
+  }
+
+  for (const when of ['before', 'after']) {
+    it(`${when} it has added a new image leaves what tells whose it is`, async () => {
+      await openDying();
+      await assert.rejects(
+        writer.addNew(folderOf(`dies-${when}/app`), INTENT, ONE),
+        (error) => error instanceof PlaceUnknown && error.code === 'STORE_UNAVAILABLE',
+      );
+      const left = await writer.leftOver();
+      assert.deepEqual(
+        left.map(({ intent }) => intent),
+        when === 'after' ? [INTENT] : [],
+      );
     });
   }
 

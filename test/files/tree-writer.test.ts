@@ -41,10 +41,10 @@ beforeEach(async () => {
 
 afterEach(() => temp[Symbol.asyncDispose]());
 
-async function add(bytes: Uint8Array, folder = FOLDER, from = 1, mustBeNew = false): Promise<number | null> {
+async function add(bytes: Uint8Array, folder = FOLDER, from = 1): Promise<number> {
   const pair = await writer.prepare(INTENT, bytes);
   try {
-    return await writer.place(pair, folder, from, mustBeNew);
+    return await writer.place(pair, folder, from);
   } finally {
     await writer.discard(pair);
   }
@@ -76,21 +76,10 @@ describe('placing prepared bytes', () => {
     assert.deepEqual(await readFile(file(5)), TWO);
   });
 
-  it('leaves a folder alone that must be new and is there, also an empty one', async () => {
-    assert.equal(await add(ONE, FOLDER, 1, true), 1);
-    assert.equal(await add(TWO, FOLDER, 2, true), null);
-    assert.deepEqual(await readdir(path.join(root, FOLDER)), ['signature-1']);
-    const other = folderOf('team/other');
-    await mkdir(path.join(root, other));
-    assert.equal(await add(ONE, other, 1, true), null);
-    assert.deepEqual(await readdir(path.join(root, other)), []);
-    assert.deepEqual(await readdir(prepared()), []);
-  });
-
   it('gives each of many at once a number of its own', async () => {
     const numbers = await Promise.all(Array.from({ length: 30 }, (_, k) => add(signatureBytes(`${k} `))));
     assert.deepEqual(
-      numbers.toSorted((a, b) => Number(a) - Number(b)),
+      numbers.toSorted((a, b) => a - b),
       Array.from({ length: 30 }, (_, k) => k + 1),
     );
   });
@@ -100,6 +89,121 @@ describe('placing prepared bytes', () => {
     await symlink('team', path.join(root, 'alias'));
     assert.equal(await add(TWO, FOLDER.replace('team/', 'alias/')), 2);
     assert.deepEqual(await readFile(file(2)), TWO);
+  });
+});
+
+describe('adding new images', () => {
+  const other = folderOf('team/other');
+  const release = `sha256=${'0'.repeat(64)}`;
+  const aside = () => readdir(path.join(root, '.lookaside/batch'));
+  const addNew = (...folders: readonly string[]) =>
+    Promise.all(folders.map((folder) => writer.addNew(folder, `{"of":"${folder}"}`, ONE)));
+
+  it('that begin together has each with its file, and one file of intents until the last is discarded', async () => {
+    const folders = [FOLDER, other, release];
+    const added = await addNew(...folders);
+    for (const folder of folders) assert.deepEqual(await readFile(file(1, folder)), ONE);
+    assert.equal((await stat(file(1))).mode & 0o444, 0o444 & ~process.umask());
+    assert.deepEqual(await aside(), []);
+    const [intents = '', ...more] = await readdir(prepared());
+    assert.deepEqual(more, []);
+    assert.equal((await stat(path.join(prepared(), intents))).mode & 0o777, 0o600);
+    assert.deepEqual(
+      await readIntents(root),
+      folders.map((folder) => `{"of":"${folder}"}`),
+    );
+    for (const one of added.slice(1)) await writer.discard(one ?? '');
+    await writer.discard(added[1] ?? ''); // a second time
+    assert.deepEqual(await readdir(prepared()), [intents]);
+    await writer.discard(added[0] ?? '');
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('leaves a folder alone that has a file, a link or a file in the place of a folder; an empty one is taken', async () => {
+    await layFile(root, `${FOLDER}/signature-7`, TWO);
+    await mkdir(path.join(root, other));
+    const [linked, inTheWay] = [folderOf('team/linked'), folderOf('team/way')];
+    await symlink(outside, path.join(root, linked));
+    await layFile(root, inTheWay, 'theirs');
+    const added = await addNew(FOLDER, other, linked, inTheWay);
+    assert.deepEqual(
+      added.map((one) => one !== null),
+      [false, true, false, false],
+    );
+    assert.deepEqual(await readdir(path.join(root, FOLDER)), ['signature-7']);
+    assert.deepEqual(await readFile(file(1, other)), ONE);
+    assert.deepEqual(await readdir(outside), []);
+    assert.deepEqual(await aside(), []);
+    // the one that has come to its place is the last of its group
+    await writer.discard(added[1] ?? '');
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('has one of two that ask for the same folder', async () => {
+    const added = await addNew(FOLDER, FOLDER);
+    assert.equal(added.filter((one) => one !== null).length, 1);
+    assert.deepEqual(await readdir(path.join(root, FOLDER)), ['signature-1']);
+    for (const one of added) await writer.discard(one ?? UNKNOWN);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('leaves one whose way is refused to be refused by itself, and stores the others', async () => {
+    await symlink(outside, path.join(root, 'away'));
+    const tooLong = folderOf(`${'deep/'.repeat(820)}app`);
+    const added = await addNew(folderOf('away/app'), tooLong, FOLDER);
+    assert.deepEqual(
+      added.map((one) => one !== null),
+      [false, false, true],
+    );
+    assert.deepEqual(await readdir(outside), []);
+    assert.deepEqual(await aside(), []);
+    await assert.rejects(writer.addNew(folderOf('away/app'), INTENT, ONE), {
+      code: 'STORE_UNAVAILABLE',
+      message: /a link leads out/,
+    });
+    assert.equal((await readdir(prepared())).length, 1);
+  });
+
+  it('makes files of intents of a bounded size, which are read again', async () => {
+    const folders = Array.from({ length: 150 }, (_, position) => folderOf(`team/app-${position}`));
+    const long = JSON.stringify({ reason: 'x'.repeat(2000) });
+    await Promise.all(folders.map((folder) => writer.addNew(folder, long, ONE)));
+    const names = await readdir(prepared());
+    assert.ok(names.length > 3 && names.length < 10, `${names.length} files`);
+    assert.deepEqual(
+      await readIntents(root),
+      folders.map(() => long),
+    );
+  });
+
+  it('tells after a crash of each that was begun, also when the last intent is cut short', async () => {
+    const added = await addNew(FOLDER, other);
+    const [intents = ''] = await readdir(prepared());
+    const text = await readFile(path.join(prepared(), intents), 'utf8');
+    await writeFile(path.join(prepared(), intents), text.slice(0, -5));
+    const later = open();
+    const left = await later.leftOver();
+    assert.deepEqual(
+      left.map(({ intent }) => intent),
+      [`{"of":"${FOLDER}"}`, `{"of":"${other}"}`.slice(0, -5)],
+    );
+    assert.equal(added.length, left.length);
+    for (const one of left) {
+      assert.deepEqual(await readdir(prepared()), [intents]);
+      await later.discard(one.prepared);
+    }
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('throws away at the next start what had no place yet, and its intents lead to nothing', async () => {
+    await addNew(FOLDER);
+    await layFile(root, `.lookaside/batch/${UNKNOWN}/signature-1`, TWO);
+    await layFile(root, `.lookaside/tmp/${UNKNOWN}.intents`, '');
+    const left = await open().leftOver();
+    assert.deepEqual(await aside(), []);
+    assert.deepEqual(left[0], { prepared: `${UNKNOWN}.1.1`, intent: '' });
+    await writer.discard(left[0]?.prepared ?? '');
+    assert.equal((await readdir(prepared())).length, 1);
   });
 });
 

@@ -88,12 +88,22 @@ export const MOMENTS: readonly Moment[] = [
   {
     what: 'before anything is written',
     isThere: false,
-    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, prepare: stop } }),
+    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, prepare: stop, addNew: stop } }),
   },
   {
     what: 'after the intent',
     isThere: false,
-    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, place: stop } }),
+    between: (ports, stop) => ({
+      ...ports,
+      writer: {
+        ...ports.writer,
+        place: stop,
+        async addNew(_, ...intent) {
+          await ports.writer.prepare(...intent);
+          return stop();
+        },
+      },
+    }),
   },
   {
     what: 'after the link',
@@ -105,6 +115,10 @@ export const MOMENTS: readonly Moment[] = [
         ...ports.writer,
         async place(...place) {
           await ports.writer.place(...place);
+          return stop();
+        },
+        async addNew(...added) {
+          await ports.writer.addNew(...added);
           return stop();
         },
       },
@@ -186,6 +200,7 @@ export function switched(ports: Ports, stopping: Ports, isOn: () => boolean): Po
       ...ports.writer,
       prepare: (...args) => now().writer.prepare(...args),
       place: (...args) => now().writer.place(...args),
+      addNew: (...args) => now().writer.addNew(...args),
       discard: (pair) => now().writer.discard(pair),
     },
     uploads: { ...ports.uploads, add: (...upload) => now().uploads.add(...upload) },

@@ -113,8 +113,20 @@ describe('the first upload to an image of a scanned owned tree', () => {
   it('takes an empty folder that a crash has left', async () => {
     await mkdir(path.join(opened.root, FOLDER), { recursive: true });
     assert.equal((await append(ONE)).number, 1);
-    assert.ok(looks > 0);
+    assert.equal(looks, 0);
     await assertServes(ONE);
+  });
+
+  it('begins together with those of other images, and one file of intents goes with the last of them', async () => {
+    const images = Array.from({ length: 5 }, (_, position) => imageIn(folderOf(`team/app-${position}`)));
+    const appended = await Promise.all(images.map((image) => opened.appender.append(uploadOf(image, ONE))));
+    assert.deepEqual(
+      appended.map(({ outcome, number }) => [outcome, number]),
+      images.map(() => ['created', 1]),
+    );
+    assert.equal(looks, 0);
+    assert.deepEqual(await prepared(), []);
+    assert.equal(uploads.events.length, images.length);
   });
 });
 
@@ -142,6 +154,96 @@ describe('an upload whose file was being placed when the thread that did it died
       await assertServes(...wanted);
       assert.deepEqual(await uploaded(), wanted.map(sha256Hex));
       assert.deepEqual(await prepared(), []);
+    });
+  }
+});
+
+describe('a first upload during which the thread died that writes the tree', () => {
+  for (const isPlaced of [true, false]) {
+    it(`is ${isPlaced ? 'whole' : 'absent'} after the restart, as its folder ${isPlaced ? 'has' : 'has not'} come to its place`, async () => {
+      await open('owned', {
+        between: (ports) => ({
+          ...ports,
+          writer: {
+            ...ports.writer,
+            async addNew(folder, intent, bytes) {
+              if (isPlaced) await ports.writer.addNew(folder, intent, bytes);
+              else await ports.writer.prepare(intent, bytes);
+              throw new PlaceUnknown('the thread that writes died');
+            },
+          },
+        }),
+      });
+      await opened.scanner.scan(SITE);
+      await assert.rejects(append(ONE), (error) => isLookasideError(error, 'STORE_UNAVAILABLE'));
+      await reopen('owned');
+      const wanted = isPlaced ? [ONE] : [];
+      await assertServes(...wanted);
+      assert.deepEqual(await uploaded(), wanted.map(sha256Hex));
+      assert.deepEqual(await prepared(), []);
+    });
+  }
+});
+
+/** How many of three that began together have their account. */
+const GROUPS = [
+  { what: 'none of them is kept', kept: 0 },
+  { what: 'one of three is kept', kept: 1 },
+  { what: 'all of them are kept', kept: 3 },
+] as const;
+
+describe('first uploads that began together, cut short by a crash', () => {
+  const images = ['team/a', 'team/b', 'team/c'].map((name) => imageIn(folderOf(name)));
+
+  for (const { what, kept } of GROUPS) {
+    it(`are whole after the restart when ${what}, each with one event, as their files have come to their places`, async () => {
+      const isStopped = createGate();
+      let begun = 0;
+      let ended = 0;
+      await open('owned', {
+        between: (ports) => ({
+          ...ports,
+          uploads: {
+            ...ports.uploads,
+            async add(...upload) {
+              begun += 1;
+              const isKept = begun <= kept;
+              const added = isKept ? ports.uploads.add(...upload) : never();
+              if (begun === images.length && kept < images.length) isStopped.open();
+              return added;
+            },
+          },
+          writer: {
+            ...ports.writer,
+            async discard(pair) {
+              if (kept < images.length) return ports.writer.discard(pair);
+              ended += 1;
+              if (ended === images.length) isStopped.open();
+              return never();
+            },
+          },
+        }),
+      });
+      await opened.scanner.scan(SITE);
+      const appending = images.map((image) => opened.appender.append(uploadOf(image, ONE)));
+      await isStopped.promise;
+      if (kept === 1) await Promise.race(appending);
+      const names = await prepared();
+      assert.ok(names.length > 0);
+      // those that began in one turn of the event loop share one
+      for (const name of names) assert.match(name, /^[0-9a-f-]{36}\.intents$/);
+      await reopen('owned');
+      for (const image of images) {
+        const { entries } = await opened.reader.readSet(image);
+        assert.deepEqual(
+          entries.map(({ sha256 }) => sha256),
+          [sha256Hex(ONE)],
+        );
+        assert.equal((await uploads.ofImage(image)).length, 1);
+      }
+      assert.equal(uploads.events.length, images.length);
+      assert.deepEqual(await prepared(), []);
+      assert.deepEqual(await problemsFound(), []);
     });
   }
 });

@@ -127,14 +127,28 @@ export function openPorts(
           disk.prepared.set(name, { intent, sha256: sha256Hex(bytes) });
           return name;
         }),
-      place: (prepared, _, from, mustBeNew = false) =>
+      place: (prepared, _, from) =>
         step('writer.place', true, () => {
-          if (mustBeNew && readImage([]) !== null) return null;
           let number = from;
           while (disk.files.has(number)) number += 1;
           disk.files.set(number, disk.prepared.get(prepared)?.sha256 ?? unused());
           return number;
         }),
+      // what a crash may leave of it: the intent alone, then the file too
+      addNew: async (_, intent, bytes) => {
+        const sha256 = sha256Hex(bytes);
+        const prepared = await step('writer.addNew: intent', true, () => {
+          if (readImage([]) !== null) return null;
+          const name = `${disk.events.length}-${disk.prepared.size}-${sha256.slice(0, 8)}`;
+          disk.prepared.set(name, { intent, sha256 });
+          return name;
+        });
+        if (prepared === null) return null;
+        return step('writer.addNew: file', true, () => {
+          disk.files.set(1, sha256);
+          return prepared;
+        });
+      },
       makeDurable: (folder, number) =>
         step('writer.makeDurable', false, () => {
           if (disk.files.has(number)) return;
