@@ -6,6 +6,7 @@ import type { AskWeb, WebAnswer } from '../domain/client-machine.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { toUrl } from '../domain/url.ts';
 import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
+import { openTunnels } from './tunnels.ts';
 
 export interface AskPagesOptions {
   /** Certificates in PEM that are trusted beside the usual ones; null: only those. */
@@ -86,7 +87,12 @@ function openAgent({ ca, isPublicOnly = false }: AskPagesOptions): EnvHttpProxyA
   const tls = ca === null ? {} : { ca: [...rootCertificates, ca] };
   const connect = isPublicOnly ? { ...tls, lookup: lookupPublic } : tls;
   try {
-    return new EnvHttpProxyAgent({ connect, requestTls: tls, proxyTunnel: false });
+    return new EnvHttpProxyAgent({
+      connect,
+      requestTls: tls,
+      clientFactory: openTunnels,
+      proxyTunnel: false,
+    });
   } catch (error) {
     throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
       cause: error,

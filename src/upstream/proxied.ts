@@ -3,6 +3,7 @@ import { EnvHttpProxyAgent } from 'undici';
 import { LookasideError } from '../domain/errors.ts';
 import { trusting } from './direct.ts';
 import { CONNECT_MS, type Outgoing, streamOf, type Transport } from './transport.ts';
+import { openTunnels } from './tunnels.ts';
 
 /** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
 export function openProxied(origin: string, ca: string | null): Transport {
@@ -32,6 +33,7 @@ function openAgent(ca: string | null): EnvHttpProxyAgent {
       connect: tls,
       requestTls: tls,
       proxyTls: tls,
+      clientFactory: openTunnels,
       proxyTunnel: false, // proxies often refuse tunnels to ports other than 443; https gets a tunnel all the same
     });
   } catch (error) {

@@ -251,5 +251,5 @@ function linesOf(options: SignatureSiteOptions, way: Way): Lines {
     ...(certificate === null || key === null || way !== 'origin' ? {} : { cert: certificate, key }),
   };
   const connect = { ...tls, timeout: CONNECT_MS, ...(way === 'public' ? { lookup: lookupPublic } : {}) };
-  return hasProxies ? openProxiedLines(connect, tls, REQUESTS) : openLines(connect);
+  return hasProxies ? openProxiedLines(connect, tls, REQUESTS) : openLines(connect, REQUESTS);
 }

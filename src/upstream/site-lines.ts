@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { buildConnector, Client, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { openTunnels } from './tunnels.ts';
 
 export interface SiteRequest {
   readonly origin: string;
@@ -38,16 +39,20 @@ export interface Lines {
 /** Of a body that nobody reads: a longer one ends its connection. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-export function openLines(connecting: buildConnector.BuildOptions): Lines {
+/** `maxIdle`: connections that are kept for whoever asks next, to all origins together. */
+export function openLines(connecting: buildConnector.BuildOptions, maxIdle: number): Lines {
   const connect = buildConnector(connecting);
-  const idle = new Map<string, Client[]>();
+  /** With its origin, the one that was used last at the end. */
+  const idle = new Map<Client, string>();
   const all = new Set<Client>();
 
-  function forget(client: Client, origin: string): void {
-    const others = (idle.get(origin) ?? []).filter((one) => one !== client);
-    if (others.length > 0) idle.set(origin, others);
-    else idle.delete(origin);
+  function forget(client: Client): void {
+    idle.delete(client);
     end(client);
+  }
+
+  function lastUsed(origin: string): Client | undefined {
+    return [...idle].findLast(([, known]) => known === origin)?.[0];
   }
 
   function end(client: Client): void {
@@ -64,19 +69,20 @@ export function openLines(connecting: buildConnector.BuildOptions): Lines {
 
   return {
     take(origin) {
-      const known = idle.get(origin)?.pop();
+      const known = lastUsed(origin);
       const client = known ?? make(origin);
-      // presigned links lead to many hosts: what is closed while it is idle is not kept
+      idle.delete(client);
+      // presigned links lead to many hosts: what is closed while it is idle is not kept, and of the others only so many are
       if (known === undefined)
         client.on('disconnect', () => {
-          if (idle.get(origin)?.includes(client) === true) forget(client, origin);
+          if (idle.has(client)) forget(client);
         });
       return {
         dispatcher: client,
         free() {
-          const others = idle.get(origin);
-          if (others === undefined) idle.set(origin, [client]);
-          else others.push(client);
+          idle.set(client, origin);
+          const [oldest] = idle.keys();
+          if (idle.size > maxIdle && oldest !== undefined) forget(oldest);
         },
         end: () => end(client),
       };
@@ -103,7 +109,11 @@ export function openProxiedLines(
   connections: number,
 ): Lines {
   const open = (most: number) =>
-    new EnvHttpProxyAgent({ connections: most, connect, requestTls, proxyTunnel: false });
+    new EnvHttpProxyAgent({
+      ...{ connections: most, connect, requestTls },
+      clientFactory: openTunnels,
+      proxyTunnel: false,
+    });
   const agent = opened();
 
   function opened(): EnvHttpProxyAgent {
@@ -160,8 +170,13 @@ export function askOver(
     }
 
     function abort(): void {
-      if (controller !== null) controller.abort(signal.reason);
-      else line.end(); // undici would go on connecting
+      if (controller !== null) {
+        controller.abort(signal.reason);
+        return;
+      }
+      // undici would go on connecting. To a proxy it does, and nobody waits for that
+      settle(() => reject(signal.reason));
+      line.end();
     }
 
     signal.addEventListener('abort', abort);

@@ -297,16 +297,44 @@ describe('one file of a site that is not ours', () => {
     assert.equal(site.headers.at(-1)?.host, 'vendor.example');
   });
 
-  test('the deadline ends what is still being connected', async () => {
+  test('the deadline ends what is still being connected, through a proxy too', async (t) => {
     // it takes connections, and never says anything
     await using raw = await openRawSite(() => undefined);
-    const startedMs = performance.now();
-    const upstream = open({ url: `${raw.url.replace('http:', 'https:')}/sigstore` });
-    for (const isFresh of [false, true]) {
-      const fetched = await upstream.get(PATH, { signal: AbortSignal.timeout(50), isFresh });
-      assert.ok(fetched.kind === 'fault' && fetched.fault === 'deadline');
+    nameProxy(t, 'https_proxy', raw.url);
+    const direct = { url: `${raw.url.replace('http:', 'https:')}/sigstore` };
+    const proxied = { url: 'https://vendor.example/sigstore', hasProxies: true };
+    for (const options of [direct, proxied]) {
+      const upstream = open(options);
+      // more than there are places: each leaves its own
+      const asked = Array.from({ length: 40 }, (_, number) =>
+        upstream.get(PATH, { signal: AbortSignal.timeout(50), isFresh: number % 2 === 0 }),
+      );
+      for (const fetched of await Promise.all(asked)) {
+        assert.ok(fetched.kind === 'fault');
+        assert.equal(fetched.fault, 'deadline');
+      }
     }
-    assert.ok(performance.now() - startedMs < 5000);
+  });
+
+  test('of the many hosts that redirects lead to, no more than sixteen connections are kept', async () => {
+    const sockets: Socket[] = [];
+    const onConnected = (message: unknown) =>
+      void sockets.push((message as { readonly socket: Socket }).socket);
+    const hosts = await Promise.all(Array.from({ length: 20 }, () => openHostileSite(sends(signature))));
+    subscribe('undici:client:connected', onConnected);
+    try {
+      const upstream = open({ redirects: hosts.map(({ host }) => host) });
+      for (const { url } of hosts) {
+        const fetched = await get((_, res) => void res.writeHead(307, { Location: url }).end(), upstream);
+        assert.equal(fetched.kind, 'bytes');
+      }
+      const isKept = ({ remotePort, destroyed }: Socket) =>
+        !destroyed && hosts.some(({ host }) => host.endsWith(`:${remotePort}`));
+      assert.equal(sockets.filter(isKept).length, 16);
+    } finally {
+      unsubscribe('undici:client:connected', onConnected);
+      await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+    }
   });
 
   test('Retry-After is obeyed for an hour at most', async () => {
