@@ -520,6 +520,12 @@ export async function loadYaml(): Promise<ParseYaml> {
   return (text) => parse(text);
 }
 
+/** The same, with every scalar as it is written: `1.10` is the name of a tag. */
+export async function loadTextYaml(): Promise<ParseYaml> {
+  const { parse } = await import('yaml');
+  return (text) => parse(text, { schema: 'failsafe' });
+}
+
 /** The parsers for files that name mirrors of registries. */
 export async function loadMirrorParsers(): Promise<MirrorParsers> {
   const [parseYaml, { parse }] = await Promise.all([loadYaml(), import('smol-toml')]);

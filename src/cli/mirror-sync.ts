@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import { loadYaml } from '../config.ts';
+import { loadTextYaml } from '../config.ts';
 import type { AskWeb } from '../domain/client-machine.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseImageName } from '../domain/image.ts';
@@ -121,7 +121,7 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
   const { images: fetched, ...elsewhere } = await fromElsewhere(options, config);
   const references = [...files.references, ...elsewhere.references];
   const resolved = await resolveAll(options, config, references);
-  tellPassedOver(resolved);
+  tellPassedOver(resolved, files.repositories);
   const line = syncLine(name);
   const done = await administerByServer(config, async ({ mirrors }) => {
     const mirror = await mirrors.show(name);
@@ -164,6 +164,7 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
 async function fromFiles(files: readonly string[]) {
   const named: NamedImage[] = [];
   const references: NamedReference[] = [];
+  const repositories: string[] = [];
   const releases: Release[] = [];
   for (const file of files) {
     const remedy = 'name a file with images, or - for standard input';
@@ -173,19 +174,20 @@ async function fromFiles(files: readonly string[]) {
     const inFile = await namedIn(text);
     for (const image of inFile.images) named.push(image);
     for (const reference of inFile.references) references.push(reference);
+    repositories.push(...inFile.repositories);
   }
-  return { named, references, releases };
+  return { named, references, repositories, releases };
 }
 
 async function namedIn(text: string): Promise<NamedImages> {
-  const parseYaml = needsYaml(text) ? await loadYaml() : () => null;
+  const parseYaml = needsYaml(text) ? await loadTextYaml() : () => null;
   return namedImages(text, parseYaml);
 }
 
 async function fromElsewhere(
   { registries, graphs, listings, logins }: MirrorSyncOptions,
   config: Config,
-): Promise<GraphsTold & NamedImages> {
+): Promise<GraphsTold & Pick<NamedImages, 'images' | 'references'>> {
   const images: NamedImage[] = [];
   const references: NamedReference[] = [];
   const releases: Release[] = [];
@@ -252,8 +254,20 @@ async function loggedIn(registry: string, logins: LoginOptions): Promise<string>
   return withLogin(registry, logins);
 }
 
-/** Names with a tag whose digest nobody was asked for, and those of which a registry did not tell. */
-function tellPassedOver({ unresolved, unasked }: Pick<ResolvedImages, 'unresolved' | 'unasked'>): void {
+/** Names with a tag whose digest nobody was asked for, those of which a registry did not tell, and those that stand for all tags. */
+function tellPassedOver(
+  { unresolved, unasked }: Pick<ResolvedImages, 'unresolved' | 'unasked'>,
+  repositories: readonly string[],
+): void {
+  if (repositories.length > 0) {
+    const some = repositories.slice(0, MAX_TOLD).map((one) => `--registry ${one}`);
+    const more = repositories.length > MAX_TOLD ? ' and so on' : '';
+    tell(
+      escapeTerminal(
+        `repositories of a sync.yaml without tags, or with a pattern of tags, are passed over (${repositories.length}); to fetch all their tags, add ${some.join(' ')}${more}`,
+      ),
+    );
+  }
   const tagged = unasked.filter(({ digest }) => digest === null);
   const [first] = tagged;
   if (first !== undefined) {

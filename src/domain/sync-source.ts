@@ -31,6 +31,8 @@ export interface NamedImages {
   readonly images: readonly NamedImage[];
   /** Each name once, also those in `images`. */
   readonly references: readonly NamedReference[];
+  /** `registry.redhat.io/ubi9/ubi`: every tag of these is meant, or those that match a pattern. */
+  readonly repositories: readonly string[];
 }
 
 const DIGEST = /sha(?:256|384|512):[0-9a-f]{64,128}/;
@@ -45,7 +47,7 @@ export function namedImages(text: string, parseYaml: (text: string) => unknown):
   const trimmed = text.replace(/^\ufeff/, '').trimStart();
   if (trimmed.startsWith('{') || trimmed.startsWith('[')) {
     for (const value of jsonValues(trimmed)) strings(value, images.addIfNamed, 0);
-  } else if (isSyncYaml(trimmed)) readSyncYaml(parseYaml(text), images);
+  } else if (isSyncYaml(trimmed)) readSyncYaml(parsedYaml(text, parseYaml), images);
   else {
     for (const [position, line] of text.split('\n').entries()) readLine(line, position + 1, images);
   }
@@ -65,6 +67,7 @@ function isSyncYaml(trimmed: string): boolean {
 function collector() {
   const images = new Map<string, NamedImage>();
   const references = new Map<string, NamedReference>();
+  const repositories = new Set<string>();
   function add(text: string, copiedTo: string | null = null): boolean {
     const named = parseNamed(text);
     if (named === null) return false;
@@ -75,6 +78,7 @@ function collector() {
   }
   return {
     add,
+    addWhole: (repository: string) => void repositories.add(repository),
     /** For text that may be anything: what no image can be called is none, and must not keep the others from being fetched. */
     addIfNamed: (text: string, member: string | null) => {
       const hasDigest = DIGEST.test(text);
@@ -86,7 +90,11 @@ function collector() {
       if (repository === null || digest === null || parseImageName('', `${repository}@${digest}`) !== null)
         add(text);
     },
-    result: (): NamedImages => ({ images: [...images.values()], references: [...references.values()] }),
+    result: (): NamedImages => ({
+      images: [...images.values()],
+      references: [...references.values()],
+      repositories: [...repositories],
+    }),
   };
 }
 
@@ -140,28 +148,43 @@ function readLine(line: string, number: number, images: Collector): void {
 }
 
 function* jsonValues(text: string): Generator<unknown> {
-  try {
-    yield JSON.parse(text);
+  const whole = parsedJson(text);
+  if (whole !== undefined) {
+    yield whole;
     return;
-  } catch {
-    // JSON lines, or values one after the other as opm writes them
   }
-  let begun = '';
-  for (const line of text.split('\n')) {
-    begun += `${line}\n`;
-    if (!/[}\]]\s*$/.test(line)) continue;
-    try {
-      yield JSON.parse(begun);
-      begun = '';
-    } catch {
-      // it goes on
+  // JSON lines, or values one after the other as opm writes them. Each is parsed once, where its brackets end: a large file that was
+  // cut would otherwise be parsed again at each line
+  let from = 0;
+  let depth = 0;
+  let isQuoted = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '"') isQuoted = !isQuoted;
+    else if (isQuoted) at += character === '\\' ? 1 : 0;
+    else if (character === '{' || character === '[') depth += 1;
+    else if (character === '}' || character === ']') {
+      depth -= 1;
+      if (depth > 0) continue;
+      const value = parsedJson(text.slice(from, at + 1));
+      if (value === undefined) break;
+      yield value;
+      [from, depth] = [at + 1, 0];
     }
   }
-  if (begun.trim() !== '')
+  if (text.slice(from).trim() !== '')
     throw new LookasideError(
       'REQUEST_INVALID',
       'the file begins like JSON and cannot be read as JSON; write it again',
     );
+}
+
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // only SyntaxError, and JSON has no undefined
+  }
 }
 
 const MAX_DEPTH = 64;
@@ -208,16 +231,36 @@ function listOf(value: unknown): readonly Map<string, unknown>[] {
   return Array.isArray(value) ? value.map(entries) : [];
 }
 
-/** `registry: {images: {repository: [tag or digest]}}` */
+function parsedYaml(text: string, parseYaml: (text: string) => unknown): unknown {
+  try {
+    return parseYaml(text);
+  } catch (error) {
+    const why =
+      error instanceof Error ? error.message.split('\n', 1)[0]?.replace(/:$/, '') : 'it is not valid';
+    const message = `the file looks like the sync.yaml of skopeo and cannot be read as YAML: ${why}; mend it there`;
+    throw new LookasideError('REQUEST_INVALID', message, { cause: error });
+  }
+}
+
+/** Members of a registry that name repositories and patterns of tags. */
+const PATTERNS = ['images-by-tag-regex', 'images-by-semver'];
+
+/** `registry: {images: {repository: [tag or digest]}}`; without tags, every tag is meant. */
 function readSyncYaml(value: unknown, images: Collector): void {
   for (const [registry, settings] of entries(value)) {
-    for (const [repository, names] of entries(entries(settings).get('images'))) {
-      if (!Array.isArray(names)) continue;
+    const members = entries(settings);
+    for (const [repository, names] of entries(members.get('images'))) {
+      if (!Array.isArray(names) || names.length === 0) {
+        images.addWhole(`${registry}/${repository}`);
+        continue;
+      }
       for (const name of names.map(String)) {
         const isDigest = parseDigest(name) !== null;
         images.add(`${registry}/${repository}${isDigest ? '@' : ':'}${name}`);
       }
     }
+    for (const repository of PATTERNS.flatMap((member) => [...entries(members.get(member)).keys()]))
+      images.addWhole(`${registry}/${repository}`);
   }
 }
 

@@ -115,12 +115,51 @@ test('skopeo’s sync.yaml is read', () => {
   assert.deepEqual(tagged(text), ['registry.redhat.io/ubi9/ubi:latest']);
 });
 
+test('a tag of a sync.yaml is taken as it is written, and repositories that stand for all tags are told', () => {
+  const text = [
+    'registry.redhat.io:',
+    '  images:',
+    '    ubi9/ubi: [1.10, 9, null]',
+    '    ubi9/all: []',
+    '    ubi9/none:',
+    '  images-by-tag-regex:',
+    '    ubi9/rx: ^9',
+    'quay.io:',
+    '  images-by-semver: {a/b: ">= 1"}',
+  ].join('\n');
+  const { references, repositories } = namedImages(text, (yaml) => parse(yaml, { schema: 'failsafe' }));
+  assert.deepEqual(
+    references.map(({ tag }) => tag),
+    ['1.10', '9', 'null'],
+  );
+  assert.deepEqual(repositories, [
+    'registry.redhat.io/ubi9/all',
+    'registry.redhat.io/ubi9/none',
+    'registry.redhat.io/ubi9/rx',
+    'quay.io/a/b',
+  ]);
+});
+
+test('a large file of JSON that was cut is not parsed again for each of its lines', (t) => {
+  const items = Array.from({ length: 500 }, () => ({ image: `team/app@${A}` }));
+  const text = JSON.stringify({ items }, null, 2);
+  const parsing = t.mock.method(JSON, 'parse');
+  assert.throws(() => named(text.slice(0, -3)), /begins like JSON/);
+  assert.ok(parsing.mock.callCount() < 3, String(parsing.mock.callCount()));
+  const quotes = '{"text": "}\\"{\\\\"}';
+  assert.deepEqual(named(`${quotes}\n${text}\n ${quotes}{"image":"team/other@${A}"}\n`), [
+    `team/app@${A}`,
+    `team/other@${A}`,
+  ]);
+});
+
 test('a line that names nothing is told by its number, and so is broken JSON', () => {
   for (const [text, why] of [
     [`team/app@${A}\n??\n`, /line 2 names no image/],
     [`team/app@sha256:abc\n`, /line 1 names no image/],
     ['sha256:abc\n', /line 1 names no image/],
     ['{"items":[', /begins like JSON/],
+    ['registry.example:\n  images:\n   - a: [\n', /cannot be read as YAML: .*line 4.*; mend it there$/],
   ] as const) {
     assert.throws(
       () => namedImages(text, parse),
