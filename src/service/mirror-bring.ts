@@ -260,7 +260,7 @@ export function createBringer(options: BringerOptions): Bringer {
       if (!isLookasideError(error)) throw error;
       if (options.isShared === true) return unstoredFault(options, image, error);
       options.log.warn(
-        { err: error, image: imageFolder(image) },
+        { reason: error.message, image: imageFolder(image) },
         'a mirrored set cannot be stored; it is served from memory',
       );
       const { set, added } = await heldSets.hold(image, kept, purpose === 'read');
@@ -316,10 +316,9 @@ function createRetries(
         heldSets.releaseIf(held);
       } catch (error) {
         isOver = true;
-        log[isLookasideError(error) ? 'debug' : 'error'](
-          { err: error },
-          'a mirrored set cannot be stored yet',
-        );
+        const text = 'a mirrored set cannot be stored yet';
+        if (isLookasideError(error)) log.debug({ reason: error.message }, text);
+        else log.error({ err: error }, text);
       }
     });
   }
@@ -349,9 +348,16 @@ function createRetries(
 }
 
 /** A set that could not be stored, where nobody holds it. */
-function unstoredFault({ log }: Pick<BringerOptions, 'log'>, image: ImageId, err: LookasideError): WalkFault {
-  log.warn({ err, image: imageFolder(image) }, 'a mirrored set cannot be stored, so nobody gets it yet');
-  return walkFault('queue', `what the upstream has cannot be stored now: ${err.message}`);
+function unstoredFault(
+  { log }: Pick<BringerOptions, 'log'>,
+  image: ImageId,
+  { message }: LookasideError,
+): WalkFault {
+  log.warn(
+    { reason: message, image: imageFolder(image) },
+    'a mirrored set cannot be stored, so nobody gets it yet',
+  );
+  return walkFault('queue', `what the upstream has cannot be stored now: ${message}`);
 }
 
 /** Knows when the walk began; before that, when it was asked for. */
@@ -390,7 +396,7 @@ function createNoter<T>(
 /** What was found is true without it: at worst the upstream is asked again sooner. */
 function tellUnnoted({ log }: Pick<BringerOptions, 'log'>, error: unknown, images: number): void {
   if (!isLookasideError(error)) throw error;
-  log.warn({ err: error, images }, 'what walks have found cannot be noted');
+  log.warn({ reason: error.message, images }, 'what walks have found cannot be noted');
 }
 
 /** Walks that have failed: until that is noted, a sync would pass over their images as young. So what cannot be written is kept. */

@@ -276,9 +276,10 @@ export class Writer {
       // After a failed fsync the kernel drops the dirty pages, and the next fsync succeeds without writing them (promise 3).
       this.#stateFailure = `state.db could not be synced to the disk (${message}): no change is accepted until a restart`;
     }
-    const refusal = lane.name === 'state' ? (DISK_REFUSALS.get(code) ?? null) : null;
+    const refusal = DISK_REFUSALS.get(code) ?? null;
     return new LookasideError(
-      refusal ?? 'STORE_UNAVAILABLE',
+      // what the index tells of is there all the same
+      (lane.name === 'state' ? refusal : null) ?? 'STORE_UNAVAILABLE',
       refusal === 'DISK_FULL'
         ? `the ${lane.name} database cannot be written: the disk is full (${message}); free some space, then try again`
         : `the ${lane.name} database cannot be written: ${message}`,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { systemCode } from '../../src/domain/errors.ts';
 import { openDatabases } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
-import { imageAt, sha256 } from '../contract/signature-index.ts';
+import { imageAt, recordedImage, sha256 } from '../contract/signature-index.ts';
 import { uploadOf } from '../contract/upload-store.ts';
 import { fill } from './fill.ts';
 
@@ -27,7 +27,8 @@ async function attempt(): Promise<void> {
     ({ auditSeq }) => ({ code: null, auditSeq }),
     (error: unknown) => ({ code: systemCode(error), message: String(error) }),
   );
+  const index = await databases.index.record([recordedImage(image, 'one')]).then(() => null, String);
   const stored = (await databases.uploads.ofImage(image)).length;
   const { lastWriteSucceeded } = databases.health().state;
-  process.stdout.write(`${JSON.stringify({ ...outcome, stored, lastWriteSucceeded })}\n`);
+  process.stdout.write(`${JSON.stringify({ ...outcome, index, stored, lastWriteSucceeded })}\n`);
 }

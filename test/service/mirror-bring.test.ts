@@ -246,8 +246,10 @@ test('a set that could not be stored is stored without the upstream, as soon as 
   const [waited, go] = [createGate(), createGate()];
   const stored: Uint8Array[][] = [];
   let isFull = true;
+  const log = createLog();
   const bringer = createBringer({
     ...unused,
+    log,
     walker: { walk: async () => ({ kind: 'set', upstream: 0, blobs: [bytes] }) },
     publisher: {
       ...unused.publisher,
@@ -263,6 +265,11 @@ test('a set that could not be stored is stored without the upstream, as soon as 
   const brought = await bringer.bring(IMAGE, 'read', (walk) => walk());
   assert.ok(brought?.kind === 'set' && brought.unstored !== null);
   assert.equal(bringer.unstored, 1);
+  // a disk stays full for long: no line of many has a stack
+  assert.deepEqual(
+    log.lines.map(({ fields }) => fields),
+    [{ reason: 'no room', image: imageFolder(IMAGE) }],
+  );
   isFull = false;
   go.open();
   await waited.promise;
