@@ -254,7 +254,7 @@ function todoFor(why: string): string {
 function refused(url: string, status: number): LookasideError {
   const why =
     status === 401 || status === 403
-      ? '; it wants a login: run podman login, or name its file with --authfile, or put USER:PASSWORD@ in front of the host'
+      ? '; it wants a login: run podman login, or name its file with --authfile; --registry takes USER:PASSWORD@ in front of the host too'
       : '';
   return new LookasideError(
     'SERVER_UNREACHABLE',

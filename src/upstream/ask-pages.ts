@@ -4,7 +4,7 @@ import { rootCertificates } from 'node:tls';
 import { EnvHttpProxyAgent } from 'undici';
 import type { AskWeb, WebAnswer } from '../domain/client-machine.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
-import { toUrl } from '../domain/url.ts';
+import { percentDecode, toUrl } from '../domain/url.ts';
 import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
 import { openTunnels } from './tunnels.ts';
 
@@ -102,7 +102,7 @@ function openAgent({ ca, isPublicOnly = false }: AskPagesOptions): EnvHttpProxyA
 
 function loginOf({ username, password }: URL): string | null {
   if (username === '') return null;
-  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  const pair = `${percentDecode(username)}:${percentDecode(password)}`;
   return `Basic ${Buffer.from(pair).toString('base64')}`;
 }
 

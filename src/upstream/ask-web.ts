@@ -1,9 +1,11 @@
 // GET as podman and skopeo send it to registries and lookasides: for asking what they would be answered.
+
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { AskWeb, WebAnswer } from '../domain/client-machine.ts';
 import { systemCode } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { percentDecode } from '../domain/url.ts';
 import { trusting } from './direct.ts';
 import { AnswerTooLarge } from './transport.ts';
 
@@ -36,14 +38,16 @@ export function createAskWeb(options: AskWebOptions): AskWeb {
 }
 
 async function ask(
-  url: URL,
+  at: URL,
   headers: Readonly<Record<string, string>>,
   { ca, client = null, isInsecure, patienceMs }: AskWebOptions,
 ): Promise<WebAnswer> {
   const signal = AbortSignal.timeout(patienceMs);
-  const { username, password } = url;
-  const auth =
-    username === '' ? {} : { auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}` };
+  const { username, password } = at;
+  // Node.js fails on a percent sign in it that encodes nothing
+  const url = new URL(at);
+  [url.username, url.password] = ['', ''];
+  const auth = username === '' ? {} : { auth: `${percentDecode(username)}:${percentDecode(password)}` };
   const options = { headers, signal, agent: false, ...auth } as const;
   const own = client === null ? {} : { cert: client.certificate, key: client.key };
   try {

@@ -1,4 +1,5 @@
 // The way to one server: over the network, through the proxies that the environment names, or through a Unix socket.
+import { percentDecode } from '../domain/url.ts';
 import { isLoopback, nameOfServer } from './address.ts';
 import { openDirect, openSocket } from './direct.ts';
 import { type HttpStream, LONG_PATIENCE, PATIENCE, type Transport } from './transport.ts';
@@ -72,14 +73,6 @@ function proxied(origin: string, ca: string | null): () => Promise<Transport> {
     const { openProxied } = await import('./proxied.ts');
     return openProxied(origin, ca);
   };
-}
-
-function percentDecode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // only URIError: the percent sign means itself
-  }
 }
 
 export interface SocketOptions {
