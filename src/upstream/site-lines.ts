@@ -41,7 +41,9 @@ const MAX_DISCARDED_BYTES = 64 * 1024;
 
 /** `maxIdle`: connections that are kept for whoever asks next, to all origins together. */
 export function openLines(connecting: buildConnector.BuildOptions, maxIdle: number): Lines {
-  const connect = buildConnector(connecting);
+  // a site may not take up again the TLS session that it gave: none outlives a failure, and a fresh connection begins without one
+  let connect = buildConnector(connecting);
+  const connectAnew = buildConnector({ ...connecting, maxCachedSessions: 0 });
   /** With its origin, the one that was used last at the end. */
   const idle = new Map<Client, string>();
   const all = new Set<Client>();
@@ -60,9 +62,9 @@ export function openLines(connecting: buildConnector.BuildOptions, maxIdle: numb
     void client.destroy().catch(() => undefined);
   }
 
-  function make(origin: string): Client {
+  function make(origin: string, how: buildConnector.connector): Client {
     // its requests are never two at once. With 1, it would wait for a turn of the event loop after each answer
-    const client = new Client(origin, { connect, pipelining: 2 });
+    const client = new Client(origin, { connect: how, pipelining: 2 });
     all.add(client);
     return client;
   }
@@ -70,7 +72,7 @@ export function openLines(connecting: buildConnector.BuildOptions, maxIdle: numb
   return {
     take(origin) {
       const known = lastUsed(origin);
-      const client = known ?? make(origin);
+      const client = known ?? make(origin, connect);
       idle.delete(client);
       // presigned links lead to many hosts: what is closed while it is idle is not kept, and of the others only so many are
       if (known === undefined)
@@ -84,11 +86,14 @@ export function openLines(connecting: buildConnector.BuildOptions, maxIdle: numb
           const [oldest] = idle.keys();
           if (idle.size > maxIdle && oldest !== undefined) forget(oldest);
         },
-        end: () => end(client),
+        end() {
+          connect = buildConnector(connecting);
+          end(client);
+        },
       };
     },
     takeFresh(origin) {
-      const client = make(origin);
+      const client = make(origin, connectAnew);
       return {
         dispatcher: client,
         free() {

@@ -6,7 +6,7 @@ import { createServer as createPlainServer } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import type { TLSSocket } from 'node:tls';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { openSignatureSite } from '../../src/upstream/signature-site.ts';
 import { needs } from './available.ts';
@@ -58,6 +58,50 @@ test('a redirect to a named host takes no client certificate along', needs('open
   await upstream.close();
   assert.deepEqual(presented, ['site: a certificate', 'bucket: none', 'site: a certificate', 'bucket: none']);
 });
+
+test(
+  'a site that does not take up again the TLS sessions that it gave is asked without them',
+  needs('openssl'),
+  async (t) => {
+    await using temp = await openTempFolder();
+    const { authorityFile, certificateFile, keyFile } = await makeServerCertificate(temp.path, 'site');
+    const [ca, cert, key] = await Promise.all(
+      [authorityFile, certificateFile, keyFile].map((file) => readFile(file, 'utf8')),
+    );
+    let refused = 0;
+    const server = createTlsServer({ cert, key }, (socket) => {
+      socket.on('error', () => undefined);
+      if (!socket.isSessionReused()) {
+        socket.on('data', () =>
+          socket.end('HTTP/1.1 404 x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
+        );
+        return;
+      }
+      refused += 1;
+      socket.destroy();
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    t.after(() => server.close());
+    const upstream = openSignatureSite({
+      url: `https://localhost:${(server.address() as AddressInfo).port}/sigstore`, // of a TCP listener
+      ...{ missing: [404], redirects: [], ca: ca ?? null, certificate: null, key: null, authorization: null },
+      isWhole: isWholeSignature,
+      hasProxies: false,
+    });
+    const get = (isFresh: boolean) =>
+      upstream.get('app@sha256=00/signature-1', { signal: AbortSignal.timeout(10_000), isFresh });
+    const answers: string[] = [];
+    // until one was refused, and then as a walk goes on
+    for (let tries = 0; refused === 0 && tries < 10; tries += 1) answers.push((await get(false)).kind);
+    assert.equal(refused, 1);
+    assert.equal(answers.pop(), 'fault');
+    for (const isFresh of [true, true, false]) answers.push((await get(isFresh)).kind);
+    await upstream.close();
+    assert.deepEqual(new Set(answers), new Set(['missing']));
+  },
+);
 
 test('a redirect from https to plain http is a fault, to a named host too', needs('openssl'), async (t) => {
   await using temp = await openTempFolder();
