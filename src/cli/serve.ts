@@ -93,6 +93,7 @@ export async function runServe({
     acceptRollback,
     acceptMovedBack,
   });
+  const ending = createEnding();
   const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {
     const services = toServices({
@@ -150,7 +151,7 @@ export async function runServe({
     await stopping;
     isDraining = true;
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
-    const awaited = endInTime();
+    const awaited = ending.begin();
     composed.hurry();
     setTimeout(composed.endBatches, BATCHES_MS).unref();
     await Promise.race([
@@ -169,6 +170,7 @@ export async function runServe({
   } finally {
     await fleet?.abort();
     await composed[Symbol.asyncDispose]();
+    ending.over();
   }
   return EXIT.done;
 }
@@ -193,12 +195,10 @@ function printBanner({ accessLog }: Config, input: BannerInput): void {
   else process.stderr.write(`${text}\n`);
 }
 
-/**
- * Ends the process when stopping takes too long, as on a disk that is slow or does not answer. Call the result to say
- * which wait has begun.
- */
-function endInTime(): (what: string) => void {
+/** Ends the process when stopping takes too long, as on a disk that is slow or does not answer. */
+function createEnding() {
   let awaited = 'requests under way';
+  let timer: NodeJS.Timeout | undefined;
   const end = () => {
     // not by way of the threads that wait for the disk
     const log = createLog('error', (line) => void process.stderr.write(`${line}\n`));
@@ -210,9 +210,16 @@ function endInTime(): (what: string) => void {
     // process 1 of a container cannot be killed from within, and this waits for the threads
     process.exit(EXIT.failed);
   };
-  setTimeout(end, END_MS).unref();
-  return (what) => {
-    awaited = what;
+  return {
+    /** Call the result to say which wait has begun. */
+    begin(): (what: string) => void {
+      // not unref: most pauses of a server keep no process alive, and Node.js would end in the middle of the stop while one is waited for
+      timer = setTimeout(end, END_MS);
+      return (what) => {
+        awaited = what;
+      };
+    },
+    over: () => clearTimeout(timer),
   };
 }
 

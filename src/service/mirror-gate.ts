@@ -8,6 +8,8 @@ export interface GateOptions {
   readonly maxWaiting: number;
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly wait: (ms: number) => Promise<unknown>;
+  /** No walk begins any more, so nothing is left to be spread over seconds: a stop waits for all who pass. */
+  readonly isOver: () => boolean;
 }
 
 export interface Gate {
@@ -15,7 +17,7 @@ export interface Gate {
   pass<T>(purpose: 'read' | 'sync', act: () => Promise<T>): Promise<T | null>;
 }
 
-export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateOptions): Gate {
+export function createGate({ atOnce, perSecond, maxWaiting, clock, wait, isOver }: GateOptions): Gate {
   const waiting: Record<'read' | 'sync', (() => void)[]> = { read: [], sync: [] };
   let running = 0;
   let nextMs = Number.NEGATIVE_INFINITY;
@@ -36,7 +38,7 @@ export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateO
         });
       } else running += 1;
       try {
-        if (purpose === 'read') await paced();
+        if (purpose === 'read' && !isOver()) await paced();
         return await act();
       } finally {
         // who waits takes the place over, so that nobody comes between

@@ -91,7 +91,7 @@ const NO_SET: SignatureSet = { generation: 0, entries: [] };
 export function createMirror(options: MirrorOptions): Mirror {
   const { store, bringer, clock, settings } = options;
   const mayBring = createMatcher(settings.onDemand);
-  const gate = createGate({ ...options, ...WALKS });
+  const gate = createGate({ ...options, ...WALKS, isOver: () => isStopped });
   const share = createSingleFlight<Brought>();
   const flights = createFlights();
   /** Until when an image counts as one without signatures, by the monotonic clock. */

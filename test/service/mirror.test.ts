@@ -204,12 +204,14 @@ test('what is stored never waits for the upstream, and is asked for again when i
 test('readers begin fifty walks a second at most, sixteen run at once, and too many are turned away', async () => {
   const clock = createClock();
   const waits: number[] = [];
+  let isOver = false;
   const gate = createGate({
     atOnce: 16,
     perSecond: 50,
     maxWaiting: 10,
     clock,
     wait: async (ms) => void waits.push(ms),
+    isOver: () => isOver,
   });
   const hold = createPromise();
   let running = 0;
@@ -227,6 +229,11 @@ test('readers begin fifty walks a second at most, sixteen run at once, and too m
   assert.equal(passed.filter((one) => one === true).length, 26);
   assert.equal(passed.filter((one) => one === null).length, 4);
   assert.equal(Math.max(...waits), 25 * 20);
+  // a stop does not wait until all who wait have had their turn
+  isOver = true;
+  const before = waits.length;
+  assert.equal(await gate.pass('read', async () => true), true);
+  assert.equal(waits.length, before);
 });
 
 async function readOf({ store }: Pick<ReturnType<typeof createMirror>, 'store'>): Promise<number> {
