@@ -72,8 +72,14 @@ export function nothingFound(server: string, { name, otherNames, filter }: Asked
   const nothing = [`${server} has no signatures`, ...such].join(' ');
   const [other] = otherNames;
   if (such.length === 0) return `${nothing}; send some with: lookaside push FOLDER`;
-  if (other === undefined) return nothing;
+  if (other === undefined) return `${nothing}${howNamed(name, tag)}`;
   return `${nothing}; repositories are named without the registry's host: lookaside list ${other}${tag === null ? '' : `:${tag}`}`;
+}
+
+/** A folder of repositories, like `team`, looks like a repository, and nothing may be missing. */
+function howNamed(name: string | null, tag: string | null): string {
+  if (name === null || tag !== null || parseImageName(DEFAULT_SITE, name) !== null) return '';
+  return '; a repository is named whole, like team/app: lookaside list lists all';
 }
 
 type Signatures = AsyncIterable<StoredSignature>;

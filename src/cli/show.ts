@@ -67,7 +67,7 @@ async function showTag(config: Config, { names, tag, json }: TagOptions): Promis
   }
   throw new LookasideError(
     'NOT_FOUND',
-    `${server.name} has no verified signature that is for ${names.map((name) => `${name}:${tag}`).join(' or ')}; lookaside list ${names.at(-1)} shows what it has of that repository`,
+    `${server.name} has no verified signature that is for ${names.map((name) => `${name}:${tag}`).join(' or ')}; lookaside list ${names.at(-1)} shows what it has of that repository, and with --state withdrawn what was taken away`,
   );
 }
 
