@@ -161,7 +161,7 @@ export function addVerifying(program: Command, { finish }: CommandTools): void {
 export function addWithdrawing(program: Command, { finish }: CommandTools): void {
   withServerOrData(program.command('withdraw'))
     .description('take a signature away from clients, and refuse its bytes from then on')
-    .argument('<path>', 'like team/app@sha256=0123…/signature-2, as show --json names it')
+    .argument('<path>', 'like team/app@sha256=0123…/signature-2, as show names it')
     .requiredOption('--reason <text>', 'why; it is kept, and told to whoever uploads it again')
     .option('--until <time>', 'put it back then, like 2026-12-24 or 2026-12-24T10:00:00Z', time)
     .option('--json', 'print JSON')

@@ -94,6 +94,6 @@ export function signaturePath(image: ImageId, number: number): string {
 export function unknownSignaturePath(path: string): LookasideError {
   return new LookasideError(
     'PATH_INVALID',
-    `${quoted(path)} names no signature; wanted its path below the server, like team/app@sha256=<hex>/signature-2, as lookaside show --json names it`,
+    `${quoted(path)} names no signature; wanted its path below the server, like team/app@sha256=<hex>/signature-2, as lookaside show names it`,
   );
 }

@@ -11,6 +11,7 @@ import {
   PIPE_LAYOUT,
   terminalLayout,
 } from '../../src/cli/list.ts';
+import { asInTarget } from '../../src/cli/withdraw.ts';
 import { csvLine } from '../../src/domain/csv.ts';
 import { ANY_SIGNATURE } from '../../src/domain/remote.ts';
 import type { StoredSignature } from '../../src/domain/stored-signature.ts';
@@ -27,6 +28,15 @@ function line(
 }
 
 const words = (text: string) => text.split(/ {2,}/);
+
+test('withdraw takes a path with the digest as lists write it', () => {
+  const hex = 'ab'.repeat(32);
+  const path = `team/app@sha256=${hex}/signature-2`;
+  assert.equal(asInTarget(`team/app@sha256:${hex}/signature-2`), path);
+  assert.equal(asInTarget(path), path);
+  assert.equal(asInTarget(`sha256:${hex}/signature-1`), `sha256=${hex}/signature-1`);
+  assert.equal(asInTarget('team/app:v1'), 'team/app:v1');
+});
 
 describe('list', () => {
   test('names image, signer and tag in short on a terminal', () => {
@@ -86,6 +96,11 @@ describe('list', () => {
     assert.equal(
       of('team/app', { tag: 'v1' }),
       'https://sig.example has no signatures of team/app with the tag v1',
+    );
+    // the folder of a repository that is there, which an equal name does not find
+    assert.equal(
+      of('team'),
+      'https://sig.example has no signatures of team; a repository is named whole, like team/app: lookaside list lists all',
     );
     const since = new Date('2026-11-22T10:00:00Z');
     assert.equal(
