@@ -55,7 +55,7 @@ export async function fetchSignatures(
   }
   for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
     const url = signatureUrl(base, { path, digest }, number);
-    const answer = await (scheme === 'file' ? askFile(question, url) : question.ask(url));
+    const answer = await (scheme === 'file' ? askFile(question, url) : question.ask(url, HEADERS));
     asked.push(askedUrl(url, answer, scheme === 'file'));
     if (answer.kind === 'answer' && answer.status === 404) break;
     if (isOld && answer.kind === 'answer' && answer.status === 200) {
@@ -94,6 +94,9 @@ function oddBody(body: Uint8Array, url: string): FetchedSignatures['passedOver']
   };
 }
 
+/** So that the record of reads does not take it for a client that got the signature. */
+const HEADERS = { 'user-agent': 'lookaside-doctor' };
+
 const NOT_FOUND_WANTED =
   'have the server, or the proxy before it, answer 404 for a signature that is not there';
 const BINARY_WANTED =
@@ -102,7 +105,7 @@ const BINARY_WANTED =
 /** Whether the signature of that number is there; false also when it cannot be found out. */
 export async function hasSignature(question: LookasideQuestion, number: number): Promise<boolean> {
   const url = signatureUrl(question.base, question, number);
-  const answer = await (url.startsWith('file:') ? askFile(question, url) : question.ask(url));
+  const answer = await (url.startsWith('file:') ? askFile(question, url) : question.ask(url, HEADERS));
   return answer.kind === 'answer' && answer.status === 200 && whyUnreadable(answer.body) === null;
 }
 

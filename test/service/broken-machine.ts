@@ -55,6 +55,8 @@ export interface Machine extends AsyncDisposable {
   /** Host and port of registry and lookaside. */
   readonly host: string;
   readonly answers: Answers;
+  /** The User-Agent of each request since heal(). */
+  readonly agents: (string | undefined)[];
   readonly alice: Signer;
   readonly mallory: Signer;
   /** The header that announces signatures in the registry. */
@@ -90,12 +92,16 @@ export async function openMachine(
 ): Promise<Machine> {
   const temp = await openTempFolder();
   const answers: Answers = new Map();
+  const agents: (string | undefined)[] = [];
   const alice = makeSigner('alice');
   const mallory = makeSigner('mallory');
   const verifier = openVerifier();
   let announces = false;
   let login: string | null = null;
-  const server = await listen(tls, (url) => ({ answered: answers.get(url) ?? 404, announces, login }));
+  const server = await listen(tls, (url, agent) => {
+    agents.push(agent);
+    return { answered: answers.get(url) ?? 404, announces, login };
+  });
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`; // of a TCP listener
   const write = async (name: string, content: string | Uint8Array) => {
     const file = path.join(temp.path, name);
@@ -107,6 +113,7 @@ export async function openMachine(
     folder: temp.path,
     host,
     answers,
+    agents,
     alice,
     mallory,
     write,
@@ -131,6 +138,7 @@ export async function openMachine(
       signer.sign({ registry: host, repository: 'team/app', manifest, tag }),
     async heal() {
       answers.clear();
+      agents.length = 0;
       announces = false;
       login = null;
       for (const folder of ['etc', 'usr', 'var', 'run', 'home'])
@@ -187,14 +195,17 @@ export function registriesD(section: string, base: string): string {
 
 function listen(
   tls: { readonly cert: Buffer; readonly key: Buffer } | null,
-  answer: (url: string) => {
+  answer: (
+    url: string,
+    agent: string | undefined,
+  ) => {
     readonly answered: Buffer | number;
     readonly announces: boolean;
     readonly login: string | null;
   },
 ): Promise<Server> {
   const respond: RequestListener = (request, response) => {
-    const { answered, announces, login } = answer(request.url ?? '');
+    const { answered, announces, login } = answer(request.url ?? '', request.headers['user-agent']);
     const sent = request.headers.authorization ?? null;
     if (login !== null && request.url?.startsWith('/v2/') === true) {
       if (sent !== `Basic ${Buffer.from(login).toString('base64')}`) {
