@@ -62,11 +62,30 @@ export async function judgeRequirements(
   pulled: Pulled,
 ): Promise<readonly JudgedRequirement[]> {
   const judged: JudgedRequirement[] = [];
-  for (const requirement of requirements) {
-    judged.push(await judge(ports, requirement, pulled));
-    if (judged.at(-1)?.verdict === 'denied') break;
+  for (const [index, requirement] of requirements.entries()) {
+    const one = await judge(ports, requirement, pulled);
+    const isOneOfSeveral = one.verdict === 'denied' && requirements.length > 1;
+    judged.push(
+      isOneOfSeveral ? among(one, requirement, { number: index + 1, of: requirements.length }) : one,
+    );
+    if (one.verdict === 'denied') break;
   }
   return judged;
+}
+
+/** Whoever reads the policy finds the key perhaps in another requirement, and each of them must be satisfied. */
+function among(
+  judged: JudgedRequirement,
+  requirement: Requirement,
+  place: { readonly number: number; readonly of: number },
+): JudgedRequirement {
+  const { complaint } = judged;
+  if (complaint === null) return judged;
+  const keys =
+    requirement.type === 'signedBy' && requirement.keys.kind === 'paths' ? requirement.keys.paths : [];
+  const which = keys.length === 0 ? '' : `, which takes the keys of ${keys.join(', ')} alone`;
+  const remedy = `${complaint.remedy}. The section asks for ${place.of} things, and an image must satisfy all: this is number ${place.number}${which}`;
+  return { ...judged, complaint: { ...complaint, remedy } };
 }
 
 async function judge(

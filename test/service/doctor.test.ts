@@ -157,6 +157,17 @@ const CASES: readonly Case[] = [
     change: /add it to the keys in policy\.json/,
   },
   {
+    broken: 'a second requirement that has the key, behind a first that has not',
+    breaks: async (m) => {
+      await m.write('mallory.gpg', m.mallory.certificate);
+      const first = m.signedBy({ keyPath: path.join(m.folder, 'mallory.gpg') });
+      await text(m, JSON.stringify({ default: [first, m.signedBy()] }));
+    },
+    code: 'KEY_UNKNOWN',
+    change:
+      /The section asks for 2 things, and an image must satisfy all: this is number 1, which takes the keys of \S+mallory\.gpg alone/,
+  },
+  {
     broken: 'revoked key',
     breaks: (m) => m.write('alice.gpg', m.alice.certifiedAs({ revoked: true } as never)),
     code: 'KEY_REVOKED',
@@ -718,6 +729,13 @@ describe('doctor', () => {
     assert.equal(broken.verdict, 'unknown');
     assert.match(broken.said, /config\.json: .*only when a program has a login; mend or remove /);
     assert.equal(existsSync(ran), false);
+  });
+
+  test('calls itself by its name, so that no record takes it for a client', async () => {
+    await machine.heal();
+    await machine.diagnose();
+    assert.ok(machine.agents.length >= 4, 'registry and lookaside are asked');
+    assert.deepEqual([...new Set(machine.agents)], ['lookaside-doctor']);
   });
 
   test('tells first whose files it reads', async () => {
