@@ -70,12 +70,18 @@ export async function createProgram(tools: ServerTools, named: string | undefine
     .version(VERSION)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError(
-      own.length > 0
-        ? `(lookaside ${named} --help says how it is used)`
-        : '(lookaside --help lists the commands)',
-    )
+    .showHelpAfterError('(lookaside --help lists the commands)')
     .hook('preAction', prepareLoading);
   for (const [, load] of own.length > 0 ? own : GROUPS) (await load())(program, tools);
+  nameHelp(program, program.name());
   return program;
+}
+
+/** A mistake in `token create` is explained by the help of that command, and not by that of `token`. */
+function nameHelp(command: Command, name: string): void {
+  for (const below of command.commands) {
+    const whole = `${name} ${below.name()}`;
+    below.showHelpAfterError(`(${whole} --help says how it is used)`);
+    nameHelp(below, whole);
+  }
 }

@@ -1,5 +1,5 @@
 // The words and options of the commands that run a server and keep its data: serve, config, fsck, reindex, import, backup, restore.
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { loadConfig } from '../config.ts';
 import {
   type CommandTools,
@@ -29,6 +29,11 @@ export function addServing(program: Command, { finish, signals }: ServerTools): 
   withData(program.command('serve'))
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
+    .addOption(
+      new Option('--port <port>').hideHelp().argParser((port) => {
+        throw new InvalidArgumentError(`Wanted --listen :${port}, or --listen HOST:${port}.`);
+      }),
+    )
     .option(
       '--tls-cert <file>',
       'the certificate in PEM, with those between it and the root (LOOKASIDE_TLS_CERT)',

@@ -20,3 +20,19 @@ test('each command is built with those of its group alone, and all for a word th
     assert.ok(group.length <= 3, `${name} is built with ${group.join()}`);
   }
 });
+
+test('a mistake names the help of the command in which it was made', async () => {
+  const saidOf = async (...args: readonly string[]) => {
+    const program = await createProgram(TOOLS, args[0]);
+    const said: string[] = [];
+    for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)])
+      command.configureOutput({ writeErr: (text) => said.push(text) });
+    await assert.rejects(program.parseAsync(args, { from: 'user' }));
+    return said.join('');
+  };
+  assert.match(await saidOf('token', 'create'), /\(lookaside token create --help says/);
+  assert.match(await saidOf('key', 'ad'), /\(lookaside key --help says/);
+  assert.match(await saidOf('withdraw'), /\(lookaside withdraw --help says/);
+  assert.match(await saidOf('pusch'), /\(lookaside --help lists/);
+  assert.match(await saidOf('serve', '--port', '8080'), /Wanted --listen :8080, or --listen HOST:8080/);
+});
