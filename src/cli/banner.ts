@@ -12,12 +12,14 @@ export interface BannerInput {
   readonly arePassed: boolean;
   readonly config: Config;
   readonly isWritable: boolean;
+  /** Whether the folder of the tree was not there before this start. */
+  readonly isNew: boolean;
 }
 
 export function formatBanner(input: BannerInput): string {
-  const { version, urls, config, isWritable } = input;
+  const { version, urls, config } = input;
   return `lookaside ${version} listening on ${urls.join(', ')}${describeSockets(input)}
-${describePlace(config, isWritable)}
+${describePlace(input)}
 ${config.ui ? `pages ${clientBase(input)}/ui/\n` : ''}
 ${adviceFor(config)}:
 
@@ -25,10 +27,10 @@ ${indent(registriesD(input))}
 ${closedAdvice(config)}`;
 }
 
-function describePlace(config: Config, isWritable: boolean): string {
+function describePlace({ config, isWritable, isNew }: BannerInput): string {
   const database = shownDatabase(config);
   if (database !== null) return `data  ${database} (shared with other nodes)`;
-  return `data  ${config.data}\ntree  ${config.root} (${describeTree(config, isWritable)})`;
+  return `data  ${config.data}\ntree  ${config.root} (${describeTree(config, isWritable)})${isNew ? newTree(config) : ''}`;
 }
 
 /** The lines name the registry: default-docker would hold for every other, and twice it makes all pulls fail. */
@@ -89,6 +91,12 @@ function describeTree({ tree }: Config, isWritable: boolean): string {
   return isWritable
     ? 'shared: podman, skopeo and rsync may write here too'
     : 'shared; we cannot write here: served read-only';
+}
+
+/** A wrong --root would otherwise look like a tree in which nothing is signed. */
+function newTree({ tree, root }: Config): string {
+  if (tree === 'owned') return '';
+  return `\n      ${root} was not there, and is made: if it should hold signatures, another --root is meant`;
 }
 
 function indent(text: string): string {

@@ -1,5 +1,5 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { shownCertificate } from '../compose/certificate.ts';
@@ -83,6 +83,7 @@ export async function runServe({
   let isDraining = false;
   const log = createLog(config.logLevel);
   const fleet = createReaders(config, log);
+  const isNew = config.database === null && !existsSync(config.root);
   const composed = await open({
     ...(fleet === null ? {} : { readers: fleet }),
     config,
@@ -147,6 +148,7 @@ export async function runServe({
       arePassed: passedSockets.length > 0,
       config,
       isWritable,
+      isNew,
     });
     await stopping;
     isDraining = true;
@@ -444,6 +446,12 @@ function tellPlainHttp(log: Services['log']): (address: string) => void {
   };
 }
 
+const LISTEN_FAULTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else listens there; stop it',
+  EADDRNOTAVAIL: 'this machine does not have that address; give it the address',
+  EACCES: 'this user may not use that port; give the right to (CAP_NET_BIND_SERVICE, for ports below 1024)',
+};
+
 async function openListener(config: Config, services: Services): Promise<Listener> {
   const { host, port } = config.listen;
   const tls = config.tls === null ? null : readTls(config.tls);
@@ -452,10 +460,10 @@ async function openListener(config: Config, services: Services): Promise<Listene
   } catch (error) {
     const code = systemCode(error);
     if (code === null) throw error;
-    const why = code === 'EADDRINUSE' ? 'something else listens there' : code;
+    const why = LISTEN_FAULTS[code] ?? code;
     throw new LookasideError(
       'LISTEN_FAILED',
-      `cannot listen on ${host ?? ''}:${port}: ${why}; stop it, or choose another with --listen or LOOKASIDE_LISTEN`,
+      `cannot listen on ${host ?? ''}:${port}: ${why}, or choose another with --listen or LOOKASIDE_LISTEN`,
       { cause: error },
     );
   }

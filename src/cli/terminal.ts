@@ -42,7 +42,10 @@ export function exitCodeOf(error: unknown): number {
     );
     return EXIT.failed;
   }
-  const tries = error.code === 'SERVER_UNREACHABLE' && retries > 0 ? ` (tried ${retries + 1} times)` : '';
+  const tries =
+    error.code === 'SERVER_UNREACHABLE' && retries > 0
+      ? ` (tried ${retries + 1} times); does the server run, and is its address right?`
+      : '';
   tell(error.message + tries);
   return USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failed;
 }

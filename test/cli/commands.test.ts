@@ -219,7 +219,11 @@ describe('a port that is taken', () => {
     const { port } = first.address() as AddressInfo; // it listens on TCP
     const outcome = await runLookaside(['serve', '--data', data, '--listen', `127.0.0.1:${port}`]);
     first.close();
-    assertOutcome(outcome, 1, /cannot listen on 127\.0\.0\.1:[0-9]+: something else listens there/);
+    assertOutcome(
+      outcome,
+      1,
+      /cannot listen on 127\.0\.0\.1:[0-9]+: something else listens there; stop it, or choose/,
+    );
     await using second = await startServer({ data });
     assert.equal((await requestRaw(second.port, 'GET /livez')).status, 200);
   });

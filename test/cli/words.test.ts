@@ -108,7 +108,10 @@ test('a server that is away is told in one line, and at the end how often it was
   assert.equal(outcome.status, 2);
   const [first = '', last = '', ...more] = outcome.stderr.trimEnd().split('\n');
   assert.match(first, /ECONNREFUSED.*; trying again$/);
-  assert.match(last, /ECONNREFUSED.* \(tried [0-9]+ times\)$/);
+  assert.match(
+    last,
+    /ECONNREFUSED.* \(tried [0-9]+ times\); does the server run, and is its address right\?$/,
+  );
   assert.deepEqual(more, []);
 });
 
@@ -165,13 +168,15 @@ describe('a wrong setting', () => {
 });
 
 describe('what serve says', () => {
-  const bannerOf = (environment: Readonly<Record<string, string>>) =>
+  const bannerOf = (environment: Readonly<Record<string, string>>, more: { readonly isNew?: boolean } = {}) =>
     formatBanner({
       version: '1',
       urls: ['http://[::]:8000'],
       arePassed: false,
       config: loadConfig({ flags: {}, environment, workingFolder: '/srv', parseYaml: null }).config,
       isWritable: true,
+      isNew: false,
+      ...more,
     });
 
   test('names on a closed site the form in which clients send a token, and on an open one none', () => {
@@ -180,6 +185,13 @@ describe('what serve says', () => {
       /Reads need a token here.*https:\/\/NAME:TOKEN@HOST.*--role reader\n/s,
     );
     assert.doesNotMatch(bannerOf({}), /token/);
+  });
+
+  test('says of a shared tree that was not there that it is made, and of its own nothing', () => {
+    const wrong = { LOOKASIDE_ROOT: '/srv/sigstroe' };
+    assert.match(bannerOf(wrong, { isNew: true }), /^ +\/srv\/sigstroe was not there, and is made: /m);
+    assert.doesNotMatch(bannerOf(wrong), /was not there/);
+    assert.doesNotMatch(bannerOf({}, { isNew: true }), /was not there/);
   });
 
   test('says where its pages for people are, and nothing of them where there are none', () => {
