@@ -312,6 +312,8 @@ function printReport(report: Report, folder: string): void {
   const others = formatStrangers(strangers);
   if (others !== null) print(others);
   print(escapeTerminal(`${folder}: ${summary(report)}`));
+  if ((report.states['unknown-key'] ?? 0) > 0)
+    print('unknown-key: by keys that are not registered here. Add them: lookaside key add FILE');
   if (report.isInterrupted) print('Interrupted. Run it again to go on: what is stored already is skipped.');
   if (report.failure !== null)
     print(

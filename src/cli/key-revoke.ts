@@ -138,9 +138,11 @@ export function formatImpact(
       : [
           `${plural(refused, 'more signature')} that ${refused === 1 ? 'names' : 'name'} it ${refused === 1 ? 'is' : 'are'} refused already, for what the certificate says of the key: no image breaks by them.`,
         ]),
-    key.broken === 0
-      ? 'Each of these images has another verified signature.'
-      : `No other verified signature: ${plural(key.broken, 'image')}, which clients that require a signature refuse ${withdraw ? 'from then on' : 'once they know of the revocation'}:`,
+    images === 0
+      ? 'No image loses a verified signature.'
+      : key.broken === 0
+        ? 'Each of these images has another verified signature.'
+        : `No other verified signature: ${plural(key.broken, 'image')}, which clients that require a signature refuse ${withdraw ? 'from then on' : 'once they know of the revocation'}:`,
     ...broken.map(({ site, image }) => `  ${nameIn(site, image)}`),
     ...(more > 0 ? [`  … and ${more} more; --dry-run lists all`] : []),
     withdraw

@@ -74,9 +74,10 @@ function writeReport(answer: ReadyAnswer, folder: string): void {
     } catch (error) {
       const code = systemCode(error);
       if (code === null) throw error;
+      const [why, todo] = code === 'ENOENT' ? ['there is no such folder', 'make it, or'] : [code, ''];
       throw new LookasideError(
         'STORE_UNAVAILABLE',
-        `cannot write ${file}: ${code}; name another folder with --output`,
+        `cannot write ${file}: ${why}; ${todo} name another folder with --output`.replace(/ {2,}/, ' '),
         {
           cause: error,
         },

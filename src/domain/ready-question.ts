@@ -52,11 +52,12 @@ export interface ReadyAnswer extends Completeness {
 export const SUBJECTS: Readonly<Record<ReadyKind, string | null>> = {
   key: 'the fingerprint of a primary key: 40 hex digits, as lookaside key list shows them',
   image: 'an image like team/app@sha256:<64 hex digits>, the digest alone, or team/app:v1',
-  signature: "the signature's SHA-256: 64 hex digits, as lookaside show --json and sha256sum print them",
+  signature: "the signature's SHA-256: 64 hex digits, as lookaside show and sha256sum print them",
   unsigned: null,
   stale: null,
   who: "an address or network like 192.0.2.7, or a token's name",
-  exposure: 'an image, the fingerprint of a key, or the SHA-256 of a signature',
+  exposure:
+    'an image like team/app:v1 or team/app@sha256:<64 hex digits>, the fingerprint of a key, or the SHA-256 of a signature',
   report: 'a month like 2026-11',
 };
 

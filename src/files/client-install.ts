@@ -36,7 +36,10 @@ export async function realFolder(folder: string): Promise<string> {
   } catch (error) {
     const code = systemCode(error);
     if (code === null) throw error;
-    const message = `cannot use the folder ${folder}: ${code}; name one that is there`;
+    const message =
+      code === 'ENOENT'
+        ? `there is no folder ${folder}; make it, or name one that is there`
+        : `cannot use the folder ${folder}: ${code}; name one that is there and that you may read`;
     throw new LookasideError('CONFIG_INVALID', message, { cause: error });
   }
 }

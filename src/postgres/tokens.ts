@@ -169,7 +169,10 @@ async function createToken(change: Change, token: NewToken, event: NewAuditEvent
     );
   } catch (error) {
     if (!isTaken(error, 'token_name_taken')) throw error;
-    throw new LookasideError('NAME_TAKEN', `a token named ${name} exists already`);
+    throw new LookasideError(
+      'NAME_TAKEN',
+      `a token named ${name} exists already; choose another name: also that of a revoked token is not used again`,
+    );
   }
   await change.addEvent(event);
   await raise(change, 'tokens');

@@ -2,7 +2,7 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
-import { LookasideError } from '../domain/errors.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
 import { describeHolder, type Holder, holderText, isServer, parseHolder } from '../domain/holder.ts';
 import { connect } from './connect.ts';
 import { makeDataFolder } from './data-folder.ts';
@@ -59,7 +59,8 @@ function makeMissingFolder(dataDir: string): void {
   try {
     makeDataFolder(dataDir);
   } catch (error) {
-    const reason = `cannot make the data directory ${dataDir}: ${messageOf(error)}`;
+    const why = systemCode(error) === 'EEXIST' ? 'a file is there, or on the way to it' : messageOf(error);
+    const reason = `cannot make the data directory ${dataDir}: ${why}`;
     throw new LookasideError(
       'STORE_UNAVAILABLE',
       `${reason}; name a folder that can be made or exists already with --data or LOOKASIDE_DATA`,

@@ -66,7 +66,10 @@ export class TokenRows {
       const isTaken =
         systemCode(error) === 'SQLITE_CONSTRAINT_UNIQUE' && String(error).includes('token.name');
       if (!isTaken) throw error;
-      throw new LookasideError('NAME_TAKEN', `a token named ${name} exists already`);
+      throw new LookasideError(
+        'NAME_TAKEN',
+        `a token named ${name} exists already; choose another name: also that of a revoked token is not used again`,
+      );
     }
   }
 

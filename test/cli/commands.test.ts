@@ -224,6 +224,9 @@ describe('a port that is taken', () => {
       1,
       /cannot listen on 127\.0\.0\.1:[0-9]+: something else listens there; stop it, or choose/,
     );
+    // of a network for documents (RFC 5737), which no machine has
+    const elsewhere = await runLookaside(['serve', '--data', data, '--listen', '192.0.2.1:8000']);
+    assertOutcome(elsewhere, 1, /: this machine does not have that address; .*, or choose another with/);
     await using second = await startServer({ data });
     assert.equal((await requestRaw(second.port, 'GET /livez')).status, 200);
   });

@@ -114,6 +114,7 @@ describe('an import', () => {
       /refused {2}.*\/signature-6 {2}link {2}\S/,
       /signature-5.* behind a gap/,
       /1 file not named like a signature left out/,
+      /^unknown-key: by keys that are not registered here. Add them: lookaside key add FILE$/m,
       /1 image, 3 signatures stored \(2 verified, 1 unknown-key\), 0 there already, 4 refused/,
     ]) {
       assert.match(outcome.stdout, pattern);

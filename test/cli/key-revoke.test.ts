@@ -45,6 +45,10 @@ test('key revoke lists the images that are left without a verified signature, ho
   );
   const harmless = formatImpact({ key: { ...impact.key, broken: 0 }, broken: [] }, { withdraw: false });
   assert.match(harmless, /^Each of these images has another verified signature\.$/m);
+  const unused = { ...impact.key, signatures: 0, images: 0, broken: 0 };
+  const nothing = formatImpact({ key: unused, broken: [] }, { withdraw: false });
+  assert.match(nothing, /^No image loses a verified signature\.$/m);
+  assert.doesNotMatch(nothing, /these images/);
 });
 
 test('key revoke says whether clients can learn of it from the certificate', () => {

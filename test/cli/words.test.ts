@@ -115,6 +115,16 @@ test('a server that is away is told in one line, and at the end how often it was
   assert.deepEqual(more, []);
 });
 
+test('a report into a folder that is not there says so', async () => {
+  const report = ['audit', 'report', '--month', '2026-11', '--output', '/nowhere', '--data', path.join(temp.path, 'data')];
+  const { status, stderr } = await runLookaside(report);
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /cannot write \/nowhere\/lookaside-2026-11\.html: there is no such folder; make it, or name another folder with --output$/m,
+  );
+});
+
 test('a wrong path in --server is asked about', async () => {
   const { status, stderr } = await runLookaside(['key', 'list', '--server', `${server.url}/sigstore`]);
   assert.equal(status, 2);

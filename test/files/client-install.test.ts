@@ -15,7 +15,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { MAX_INSTALLED_BYTES } from '../../src/domain/limits.ts';
-import { installFiles, readInstalled, undoInstall } from '../../src/files/client-install.ts';
+import { installFiles, readInstalled, realFolder, undoInstall } from '../../src/files/client-install.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 
 const POLICY = 'etc/containers/policy.json';
@@ -127,4 +127,12 @@ test('a file of more than the limit is refused unread', async () => {
   assert.equal((await readInstalled(at.base, POLICY))?.length, MAX_INSTALLED_BYTES);
   await truncate(path.join(at.base, POLICY), 10 * 1024 * 1024);
   await assert.rejects(readInstalled(at.base, POLICY), (error) => isLookasideError(error, 'CONFIG_INVALID'));
+});
+
+test('a folder that is not there is called so', async () => {
+  await assert.rejects(realFolder('/nowhere/machine'), (error: unknown) => {
+    assert.ok(isLookasideError(error, 'CONFIG_INVALID'));
+    assert.match(error.message, /^there is no folder \/nowhere\/machine; make it, or /);
+    return true;
+  });
 });

@@ -31,6 +31,7 @@ describe('the lock of a data directory', () => {
         error.message.includes(`cannot make the data directory ${dataDir}: `);
       assert.throws(() => takeLock(dataDir, TAKER), refused);
     }
+    assert.throws(() => takeLock(file, TAKER), /: a file is there, or on the way to it; name a folder/);
   });
 
   it('is held against another process until that one lets go', async (t) => {

@@ -70,7 +70,8 @@ ${brokenList(context, { key, broken })}
   };
 }
 
-function weight({ broken }: Impact['key']): Html {
+function weight({ images, broken }: Impact['key']): Html {
+  if (images === 0) return html`No image loses a verified signature.`;
   return broken === 0
     ? html`Each of these images has another verified signature.`
     : html`<strong>${count(broken, 'image')} ${broken === 1 ? 'has' : 'have'} no other verified signature</strong>: clients that require one refuse ${broken === 1 ? 'it' : 'them'} once they know of the revocation, or at once if the signatures are withdrawn.`;
