@@ -116,7 +116,16 @@ test('a server that is away is told in one line, and at the end how often it was
 });
 
 test('a report into a folder that is not there says so', async () => {
-  const report = ['audit', 'report', '--month', '2026-11', '--output', '/nowhere', '--data', path.join(temp.path, 'data')];
+  const report = [
+    'audit',
+    'report',
+    '--month',
+    '2026-11',
+    '--output',
+    '/nowhere',
+    '--data',
+    path.join(temp.path, 'data'),
+  ];
   const { status, stderr } = await runLookaside(report);
   assert.equal(status, 1);
   assert.match(

@@ -90,7 +90,12 @@ describe(
       const quoted = /^> `Error: (.*)`$/m.exec(await readFile(README, 'utf8'))?.[1];
       assert.ok(quoted !== undefined);
       assert.equal(outcome.stderr.split(quoted).length - 1, 2, outcome.stderr);
-      assert.equal(outcome.stdout.match(/^refused, as it should be$/gm)?.length, 2);
+      assert.equal(outcome.stdout.match(/^refused, as it should be$/gm)?.length, 3);
+    });
+
+    test('doctor says of both images what podman did', () => {
+      assert.match(outcome.stdout, /^localhost:5001\/team\/signed:v1 is pulled$/m);
+      assert.match(outcome.stdout, /^localhost:5001\/team\/unsigned:v1 is refused: /m);
     });
 
     test('skopeo reads what it has signed and push has sent', () => {
@@ -129,11 +134,11 @@ describe(
       assert.equal(await changedAt(OF_THE_MACHINE), wasThere);
     });
 
-    test('each signature was read from the server', async () => {
+    test('each signature was read from the server, one by doctor too', async () => {
       const { stdout } = await run(host.on(['curl', '-sS', 'http://127.0.0.1:8000/metrics']), {
         env: { PATH: process.env.PATH ?? '' },
       });
-      assert.match(stdout, /^lookaside_signature_reads_total\{site="default",result="hit"\} 3$/m);
+      assert.match(stdout, /^lookaside_signature_reads_total\{site="default",result="hit"\} 4$/m);
     });
 
     test('list says what is verified', () => {
