@@ -449,7 +449,7 @@ function tellPlainHttp(log: Services['log']): (address: string) => void {
 const LISTEN_FAULTS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'something else listens there; stop it',
   EADDRNOTAVAIL: 'this machine does not have that address; give it the address',
-  EACCES: 'this user may not use that port; give the right to (CAP_NET_BIND_SERVICE, for ports below 1024)',
+  EACCES: 'this user may not use that port; for one below 1024 give it CAP_NET_BIND_SERVICE',
 };
 
 async function openListener(config: Config, services: Services): Promise<Listener> {
