@@ -30,7 +30,8 @@ export interface Listener {
   readonly traffic: { readonly requests: number; readonly connections: number };
   /**
    * Of the connections that have asked much and ask again, so many are ended with their next answer, which says so: their clients connect
-   * anew. It takes the place of the number before.
+   * anew. Where requests came ahead of answers, or a body comes, the connection stays: what was sent already would have no answer. It takes
+   * the place of the number before.
    */
   letGo(connections: number): void;
   /** Accepts no more connections; resolves when the last one is closed. For a second, idle ones may send one more request. */
@@ -166,6 +167,8 @@ interface Queue {
   /** To the last request that the handler has begun to handle. */
   begun: ServerResponse | null;
   waiting: number;
+  /** Whether one has ever waited: the client sends requests ahead of answers. */
+  hasWaited: boolean;
   /** How many have come. */
   requests: number;
 }
@@ -181,7 +184,7 @@ function inTurn(handle: RequestListener): InTurn {
 
   function begin(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
     queue.begun = res;
-    if (toLetGo > 0 && queue.requests >= ASKED_MUCH && req.method === 'GET') {
+    if (toLetGo > 0 && queue.requests >= ASKED_MUCH && mayBeLast(req, queue)) {
       toLetGo -= 1;
       res.setHeader('Connection', 'close');
     }
@@ -191,6 +194,7 @@ function inTurn(handle: RequestListener): InTurn {
     const { socket } = req;
     const before = queue.latest;
     queue.waiting += 1;
+    queue.hasWaited = true;
     if (queue.waiting > MOST_WAITING) {
       parseNoMore(socket);
       socket.destroy();
@@ -209,7 +213,7 @@ function inTurn(handle: RequestListener): InTurn {
       requests += 1;
       const queue = queues.get(socket);
       if (queue === undefined) {
-        const first: Queue = { latest: res, begun: null, waiting: 0, requests: 1 };
+        const first: Queue = { latest: res, begun: null, waiting: 0, hasWaited: false, requests: 1 };
         queues.set(socket, first);
         begin(first, req, res);
       } else {
@@ -231,6 +235,12 @@ function inTurn(handle: RequestListener): InTurn {
       toLetGo = connections;
     },
   };
+}
+
+/** Whether nothing that the client has sent or is sending would be lost if its connection ended with the answer. */
+function mayBeLast({ method, headers }: IncomingMessage, { hasWaited }: Queue): boolean {
+  const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+  return method === 'GET' && !hasBody && !hasWaited;
 }
 
 /** What a parser's listener returns for a connection that speaks another protocol from here on. */

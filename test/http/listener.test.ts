@@ -81,6 +81,37 @@ describe('a listener', () => {
     }
   });
 
+  for (const [what, next, answers] of [
+    ['sends requests ahead of answers', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(34), 34],
+    ['sends a body', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n12', 1],
+  ] as const) {
+    test(`lets no connection go whose client ${what}, which would have no answer`, async () => {
+      const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+      const client = connect({ host: '127.0.0.1', port: server.port }).setEncoding('latin1');
+      let text = '';
+      client.on('data', (piece) => {
+        text += piece;
+      });
+      const ask = async (wanted: number) => {
+        client.write(next);
+        while (text.split('HTTP/1.1 200').length - 1 < wanted) {
+          assert.ok(!client.readableEnded, `it was ended: ${text.slice(-200)}`);
+          await Promise.race([once(client, 'data'), once(client, 'end')]);
+        }
+      };
+      try {
+        for (let before = 0; before < 102; before += answers) await ask(before + answers);
+        server.letGo(1);
+        await ask(102 + answers);
+        assert.doesNotMatch(text, /Connection: close/);
+      } finally {
+        client.destroy();
+        server.abort();
+        await server.drain();
+      }
+    });
+  }
+
   test('closes a connection on which nothing happens, but none on which it owes an answer', async () => {
     const isAnswered = createGate();
     const isAsked = createGate();
