@@ -28,7 +28,7 @@ export interface JudgeOptions {
 export interface Judge {
   /** Works through the signatures without a verdict, now and whenever woken. */
   start(): void;
-  /** Stops after the current signature. */
+  /** Stops at the current signature, whose verdict it does not wait for: on a busy machine that takes seconds. */
   stop(): Promise<void>;
   /** Call it when there is something new to judge. */
   wake(): void;
@@ -127,7 +127,9 @@ export function createJudge(options: JudgeOptions): Judge {
     try {
       const bytes = await options.store.readBlob(row.image, row.sha256);
       if (bytes === null) return null;
-      const examined = await options.verifier.examine(bytes, clock.now(), urgency);
+      const examining = options.verifier.examine(bytes, clock.now(), urgency);
+      const examined = await (urgency === 'idle' ? rounds.unlessStopped(examining) : examining);
+      if (examined === null) return null;
       const judgement = judgedInPlace(row.image, examined);
       tell(row, judgement);
       return judgement;
@@ -197,6 +199,8 @@ interface Rounds extends Pick<Judge, 'start' | 'stop' | 'wake' | 'settled'> {
   readonly isStopped: boolean;
   /** Until then, or until somebody wakes or stops it. */
   sleep(ms: number): Promise<void>;
+  /** Null once it is stopped. */
+  unlessStopped<T>(work: Promise<T>): Promise<T | null>;
 }
 
 /** One round after the other, with a rest in between that ends when it is woken. */
@@ -205,6 +209,7 @@ function createRounds(round: () => Promise<void>, onTrouble: (error: unknown) =>
   let isAwake = true;
   let rouse = () => {};
   let running: Promise<void> | null = null;
+  let giveUp = () => {};
   /** Callbacks of those who wait for the end of a round that has not begun. */
   let settling: (() => void)[] = [];
 
@@ -246,11 +251,21 @@ function createRounds(round: () => Promise<void>, onTrouble: (error: unknown) =>
     rouse();
   }
 
+  /** One piece of work at a time. */
+  function unlessStopped<T>(work: Promise<T>): Promise<T | null> {
+    return new Promise((resolve, reject) => {
+      giveUp = () => resolve(null);
+      if (isStopped) giveUp();
+      work.then(resolve, reject);
+    });
+  }
+
   return {
     get isStopped() {
       return isStopped;
     },
     sleep,
+    unlessStopped,
     wake,
     start() {
       running = run().finally(endRunning);
@@ -258,6 +273,7 @@ function createRounds(round: () => Promise<void>, onTrouble: (error: unknown) =>
     async stop() {
       isStopped = true;
       rouse();
+      giveUp();
       await running;
     },
     settled() {

@@ -215,6 +215,29 @@ describe('the judge', () => {
     assert.equal(rows[0]?.verdict, 'unverified', 'after the end it does nothing');
   });
 
+  test('stops without waiting for the verdict under way, and writes those before it', async () => {
+    const images = paths(3);
+    const isSecond = createGate();
+    const gate = createGate();
+    const { judge, rows, examined } = open(images, async (image) => {
+      if (image !== images[0]) {
+        isSecond.open();
+        await gate.promise;
+      }
+      return goodFor(image);
+    });
+    judge.start();
+    await isSecond.promise;
+    await judge.stop();
+    gate.open();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(
+      rows.map(({ verdict }) => verdict),
+      ['good', 'unverified', 'unverified'],
+    );
+    assert.equal(examined.length, 2);
+  });
+
   test('writes nothing that it found with a keyring that is no longer in force', async () => {
     const image = imageOf('team/app');
     const gate = createGate();
