@@ -1,6 +1,7 @@
 // Bodies that are handed on as they come, so that none is whole in memory: an image's layer, a backup.
 import {
   announcedLength,
+  atDeadline,
   type BodyRequest,
   ClientGone,
   goOn,
@@ -24,7 +25,7 @@ export async function* streamBody(
   if (announced !== null && announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
   const source = readAhead(request);
   const late = () => tooSlow({ length, announced, maxMs });
-  const deadline = setTimeout(() => source.expire(late), maxMs);
+  const forgetDeadline = atDeadline(request, () => source.expire(late));
   let length = 0;
   try {
     goOn(request);
@@ -36,7 +37,7 @@ export async function* streamBody(
       yield piece;
     }
   } finally {
-    clearTimeout(deadline);
+    forgetDeadline();
     source.leave();
   }
 }

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
 import type { Claim, Holder, Room } from '../domain/room.ts';
+import { isPassedOn } from './client.ts';
 
 export interface BodyRequest {
   readonly req: IncomingMessage;
@@ -64,6 +65,18 @@ export function joinPieces(pieces: Buffer[]): Buffer {
  * turn reads 64 KiB or more, and Linux holds 6 MiB for a connection (tcp_rmem).
  */
 export const MOST_LATE_TURNS = 128;
+
+/** The same where a reader process passes the body on: both were stopped, and it is to read and write what came before this one looks. */
+const PASSING_MS = 250;
+
+/** Calls `expire` when the time of the body is over; what it returns prevents that. */
+export function atDeadline({ req, maxMs }: Pick<BodyRequest, 'req' | 'maxMs'>, expire: () => void) {
+  let timer = setTimeout(() => {
+    if (!isPassedOn(req)) expire();
+    else timer = setTimeout(expire, PASSING_MS);
+  }, maxMs);
+  return () => clearTimeout(timer);
+}
 
 const FIRST_BLOCK_BYTES = 1024;
 const LARGEST_BLOCK_BYTES = 64 * 1024;
@@ -149,10 +162,10 @@ function readAll(
         else late();
       });
     };
-    const deadline = setTimeout(() => lookAgain(store.length, 1), maxMs);
+    const forgetDeadline = atDeadline({ req, maxMs }, () => lookAgain(store.length, 1));
 
     function settle(act: () => void): void {
-      clearTimeout(deadline);
+      forgetDeadline();
       clearImmediate(lastLook);
       req.off('data', take);
       req.off('end', finish);
