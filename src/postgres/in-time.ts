@@ -7,28 +7,35 @@ import type { Patience } from '../domain/patience.ts';
 export const LONGEST_MS = 4800;
 
 /** So late a timer is only where this process was paused, or had no turn of the processor. */
-const HELD_MS = 1000;
-/** For so long it then reads what has come meanwhile: timers come ahead of sockets. */
+const HELD_MS = 200;
+/** For so long it then goes on with what has come meanwhile: timers come ahead of sockets. */
 const READING_MS = 1000;
 
-/** Calls `act` after so long, and somewhat later where the process was paused. Returns what puts it off. */
+/** Calls `act` after so long, once what lies in the sockets is read; a second later where the process was paused. Returns what puts it off. */
 function afterMs(ms: number, act: () => void): () => void {
   const dueMs = performance.now() + ms;
+  let reading: NodeJS.Immediate | null = null;
+  const end = () => {
+    reading = setImmediate(act);
+  };
   let timer = setTimeout(() => {
-    if (performance.now() - dueMs < HELD_MS) act();
-    else timer = setTimeout(act, READING_MS);
+    if (performance.now() - dueMs < HELD_MS) end();
+    else timer = setTimeout(end, READING_MS);
   }, ms);
-  return () => clearTimeout(timer);
+  return () => {
+    clearTimeout(timer);
+    if (reading !== null) clearImmediate(reading);
+  };
 }
 
-/** Whether what may take so long took longer because the process was paused. */
+/** Whether what was given up after `longestMs` took longer, because the process was paused. */
 export function wasPaused(longestMs: number, tookMs: number): boolean {
   return tookMs > longestMs + HELD_MS;
 }
 
-/** What is left of `leftMs`: after a pause, enough to begin what comes next. */
+/** What is left of `leftMs` after something that came in time. Where it came later all the same, after a pause: enough for what comes next. */
 export function leftAfter(leftMs: number, tookMs: number): number {
-  return wasPaused(leftMs, tookMs) ? READING_MS : leftMs - tookMs;
+  return tookMs > leftMs ? READING_MS : leftMs - tookMs;
 }
 
 /** As the promise settles; `late()` is thrown when it has not by then. */
@@ -106,11 +113,14 @@ export function createPatience(options: PatienceOptions): () => Patience {
     return {
       async wait(part) {
         const startMs = monotonicMs();
+        const givenMs = leftMs;
         try {
-          return await inTime(part, isSilent, Math.max(0, leftMs));
-        } finally {
-          const tookMs = monotonicMs() - startMs;
-          leftMs = leftAfter(leftMs, tookMs);
+          const answer = await inTime(part, isSilent, givenMs);
+          leftMs = leftAfter(givenMs, monotonicMs() - startMs);
+          return answer;
+        } catch (error) {
+          leftMs = Math.max(0, givenMs - (monotonicMs() - startMs));
+          throw error;
         }
       },
       waitLong: (part) => whileAnswering(part, isSilent),
