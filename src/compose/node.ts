@@ -329,7 +329,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       recordSettings: settled.kept(createSettingsRecord(node)),
       recordCertificate: settled.kept(createCertificateRecord(node)),
       health: health.of,
-      hurry: () => undefined,
+      hurry: () => stores.access.hurry(),
       endBatches,
       async [Symbol.asyncDispose]() {
         endBatches();

@@ -16,6 +16,8 @@ const LOCK = '7813586407022977893';
 
 /** For so long it is asked whether a batch whose answer was lost is there; reads go on gathering meanwhile, within the bounds of memory. */
 const UNSURE_MS = 15_000;
+/** The same for a process that is to end, which is killed after ten seconds. */
+const HURRIED_MS = 1000;
 const ASK_AGAIN_MS = 500;
 
 const COLUMNS =
@@ -26,6 +28,7 @@ export class PostgresAccessLog implements AccessLog {
   readonly #isLeader: () => boolean;
   /** Days whose partition was seen. */
   readonly #days = new Set<string>();
+  #unsureMs = UNSURE_MS;
 
   constructor(connections: Connections, isLeader: () => boolean) {
     this.#connections = connections;
@@ -83,15 +86,20 @@ export class PostgresAccessLog implements AccessLog {
 
   /** For a COMMIT without an answer. What is counted as dropped must not be there as well. */
   async #isCommitted(xid: string): Promise<boolean> {
-    const lastMs = performance.now() + UNSURE_MS;
+    const startMs = performance.now();
     for (;;) {
       const [row] = await this.#connections
         .query<{ status: string | null }>('SELECT pg_xact_status($1::xid8) AS status', [xid])
         .catch(() => []);
       if (row !== undefined && row.status !== 'in progress') return row.status === 'committed';
-      if (performance.now() > lastMs) return false;
+      if (performance.now() - startMs > this.#unsureMs) return false;
       await wait(ASK_AGAIN_MS);
     }
+  }
+
+  /** The process is to end: nobody asks for long any more whether a batch is there. */
+  hurry(): void {
+    this.#unsureMs = HURRIED_MS;
   }
 
   /** The node that leads drops days; each of them knows whether there is room. */

@@ -209,6 +209,25 @@ export function postgresAccessLogContract(postgres: () => Postgres): void {
     });
   }
 
+  test('a node that is to end does not ask for long what came of a batch', async () => {
+    const { connections } = await scene.open();
+    const lost = losingAnswers(connections, false);
+    let asked = 0;
+    const query: typeof lost.query = (sql, values) => {
+      if (!sql.includes('pg_xact_status')) return lost.query(sql, values);
+      asked += 1;
+      return Promise.reject(new Error('nobody answers'));
+    };
+    const access = new PostgresAccessLog({ ...lost, query }, () => true);
+    const startMs = performance.now();
+    const writing = access.write({ reads: [read()], missing: [] });
+    access.hurry();
+    await assert.rejects(writing, /it was cut off/);
+    assert.ok(asked > 0);
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs < 10_000, `it was given up after ${tookMs} ms`);
+  });
+
   test('a node that was paused while others were upgraded past what it can bear records no reads', async () => {
     const { connections } = await scene.open();
     const access = new PostgresAccessLog(connections, () => true);
