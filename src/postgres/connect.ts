@@ -200,6 +200,15 @@ export function isLockTimeout(error: unknown): boolean {
   return cause instanceof pg.DatabaseError && cause.code === LOCK_NOT_AVAILABLE;
 }
 
+/** One change of these comes after the other, over all nodes. */
+export function isKeptWaiting(what: 'changes' | 'changes of keys', cause: unknown): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `${what} through another node have kept this one waiting for ${SESSION.lock_timeout / 1000} s, and nothing of it was done; try again in a few seconds`,
+    { cause },
+  );
+}
+
 const UNIQUE_VIOLATION = '23505';
 
 /** Whether the statement failed because a row with the same key is there. */

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { leafText, type NewAuditEvent, privateText } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { foldHashes, leafHash, type Sha256, TILE_WIDTH } from '../domain/merkle.ts';
-import type { Connections, Query } from './connect.ts';
+import { type Connections, isKeptWaiting, isLockTimeout, type Query } from './connect.ts';
 import { ownSchema, refuseOlderWriter } from './migrate.ts';
 import { IS_MOVED_BACK, refuseMovedBack } from './moved-back.ts';
 
@@ -127,10 +127,7 @@ export class PostgresWriter {
       const taken = await this.#connections.take();
       release = taken.release;
       const { query } = taken;
-      // statements that need no answer between them go together: the database may be far away
-      const [head] = await query<{ size: number; oldest: number; moved: boolean }>(
-        `BEGIN; SELECT size, oldest_writer AS oldest, ${IS_MOVED_BACK} AS moved FROM log_head WHERE id = 1 FOR UPDATE; SAVEPOINT act`,
-      );
+      const head = await begin(query);
       if (head === undefined)
         throw new LookasideError(
           'STATE_UNUSABLE',
@@ -173,6 +170,25 @@ export class PostgresWriter {
       release?.(true); // closing the connection takes back what was not committed
       for (const { reject } of joined) reject(error);
     }
+  }
+}
+
+interface Head {
+  readonly size: number;
+  readonly oldest: number;
+  readonly moved: boolean;
+}
+
+/** Locks out changes of others until the end of the transaction. @throws LookasideError STORE_UNAVAILABLE */
+async function begin(query: Query): Promise<Head | undefined> {
+  try {
+    // statements that need no answer between them go together: the database may be far away
+    const [head] = await query<Head>(
+      `BEGIN; SELECT size, oldest_writer AS oldest, ${IS_MOVED_BACK} AS moved FROM log_head WHERE id = 1 FOR UPDATE; SAVEPOINT act`,
+    );
+    return head;
+  } catch (error) {
+    throw isLockTimeout(error) ? isKeptWaiting('changes', error) : error;
   }
 }
 

@@ -17,6 +17,7 @@ import { openPostgres } from '../../src/postgres/open.ts';
 import { PostgresQuestions } from '../../src/postgres/questions.ts';
 import { PostgresSignatures } from '../../src/postgres/signatures.ts';
 import { endedTombstones } from '../../src/postgres/tombstone-rows.ts';
+import { inTurnOfKeys, KEYS } from '../../src/postgres/turns.ts';
 import { PostgresVerdicts } from '../../src/postgres/verdicts.ts';
 import { CHANNEL, PostgresWriter } from '../../src/postgres/writer.ts';
 import type { Reader } from '../../src/service/read.ts';
@@ -674,6 +675,30 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       assert.equal(outcome, 'created');
       await assert.rejects(query('COMMIT'), { code: 'STORE_UNAVAILABLE' });
       release(true);
+    });
+
+    it('are told that others have kept them waiting, and that nothing was done', async () => {
+      const [one, two] = nodes as [Node, Node];
+      const { query, release } = await one.connections.take();
+      let isDone = false;
+      const act = async () => {
+        isDone = true;
+      };
+      await query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0');
+      await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
+      await query(`SELECT pg_advisory_xact_lock(${KEYS})`);
+      const saying = { code: 'STORE_UNAVAILABLE', message: /another node.*nothing of it was done/ };
+      try {
+        await Promise.all([
+          assert.rejects(new PostgresWriter(two.connections).run(act), saying),
+          assert.rejects(inTurnOfKeys(two.connections, act), saying),
+        ]);
+      } finally {
+        release(true);
+      }
+      assert.equal(isDone, false);
+      await inTurnOfKeys(two.connections, act);
+      assert.equal(isDone, true);
     });
 
     it('write nothing as a leader once another one was elected', async () => {
