@@ -87,9 +87,15 @@ export function checkRuledSigner(signer: RuledSigner): RuledSigner {
   checkSigner({ name: signer.name, description: signer.description ?? '' }, []);
   return {
     ...signer,
+    description: signer.description === null ? null : keepable(signer.description),
     oidc: signer.oidc?.map(checkSubject) ?? null,
     grants: signer.grants?.map(checkRuledGrant) ?? null,
   };
+}
+
+/** As databases keep it: what they would change is a change in each further plan. */
+function keepable(description: string): string {
+  return description.replaceAll('\0', '\ufffd').replace(/\p{Surrogate}/gu, '\ufffd');
 }
 
 /** @throws LookasideError REQUEST_INVALID */

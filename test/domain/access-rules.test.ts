@@ -53,6 +53,16 @@ describe('the plan of a document', () => {
     assert.deepEqual(texts({ signers: [{ ...ci, grants }] }, true), []);
   });
 
+  test('names a description as databases keep it, so that the next plan is empty', () => {
+    const given = { ...ci, description: 'a\0b\ud800c\u{1f600}' };
+    const { changes } = plan({ signers: [given] });
+    const kept = 'a\ufffdb\ufffdc\u{1f600}';
+    assert.deepEqual(changes, [{ kind: 'describe-signer', signer: 'ci', description: kept }]);
+    const after = { ...STATE, signers: STATE.signers.map((one) => ({ ...one, description: kept })) };
+    const rules = checkRules({ ...NOTHING, signers: [given] });
+    assert.deepEqual(planAccess(after, rules, { prune: true, keyChanges: [] }).changes, []);
+  });
+
   test('removes only by prune, and nothing of a section or list that is not there', () => {
     assert.deepEqual(texts({ signers: [{ ...ci, grants: [] }] }), []);
     assert.deepEqual(plan({ signers: [{ ...ci, grants: [] }] }).left, [`grant of ci: a, b by ${A}`]);
