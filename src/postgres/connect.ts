@@ -125,8 +125,21 @@ async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
     if (client.listenerCount('error') === 0) client.on('error', () => undefined);
     return client;
   } catch (error) {
-    throw unavailable(error);
+    throw isNoneFree(error) ? noneFree(error) : unavailable(error);
   }
+}
+
+/** pg-pool has no code for it. */
+const isNoneFree = (error: unknown) =>
+  error instanceof Error && error.message === 'timeout exceeded when trying to connect';
+
+/** The server may be well: it is not said to be out of reach. */
+function noneFree(cause: unknown): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `no connection of this node to PostgreSQL was free within ${CONNECT_MS / 1000} s: PostgreSQL answers slowly or not at all, or more is asked at once than LOOKASIDE_DATABASE_POOL connections carry; try again in a few seconds`,
+    { cause },
+  );
 }
 
 async function asked<Row extends object>(

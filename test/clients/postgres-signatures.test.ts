@@ -677,6 +677,20 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       release(true);
     });
 
+    it('do not say that the database cannot be reached when their own connections are all in use', async () => {
+      const connections = connect({ url, poolSize: 1 });
+      const { release } = await connections.take();
+      try {
+        await assert.rejects(connections.query('SELECT 1'), {
+          code: 'STORE_UNAVAILABLE',
+          message: /no connection of this node .* LOOKASIDE_DATABASE_POOL/,
+        });
+      } finally {
+        release();
+        await connections.close();
+      }
+    });
+
     it('are told that others have kept them waiting, and that nothing was done', async () => {
       const [one, two] = nodes as [Node, Node];
       const { query, release } = await one.connections.take();
