@@ -82,7 +82,6 @@ export interface NewFolder {
   readonly row: readonly Uint8Array[];
 }
 
-/** Adds files to a tree so that a power cut leaves each file whole or absent. */
 /**
  * It is not known whether the file has its number: the thread that was to place it died. The prepared pair stays, and tells whose
  * file it is.
@@ -93,6 +92,7 @@ export class PlaceUnknown extends LookasideError {
   }
 }
 
+/** Adds files to a tree so that a power cut leaves each file whole or absent. */
 export interface TreeWriter {
   /**
    * Why nothing is written any more, or null. After a failed fsync a write may be lost, and only a restart allows writing
@@ -116,8 +116,9 @@ export interface TreeWriter {
   place(prepared: string, folder: string, from: number): Promise<number>;
   /**
    * Makes a folder that is not there with the bytes as its signature-1; readers and a crash find both or none. The intent survives a power
-   * cut before the folder can be seen. All of it survives one once this resolves, to what discard() takes. Those that are asked for together share one file of
-   * intents, which goes with the last of them. Null, and nothing is stored: a folder of its name has files, or it has to be placed by itself.
+   * cut before the folder can be seen. All of it survives one once this resolves, to the name that discard() takes. Those that are asked for
+   * together share one file of intents, which goes with the last of them. Null, and nothing is stored, though readers may have seen it for
+   * a moment: a folder of its name has files, or it has to be placed by itself.
    * @throws what prepare() and place() throw
    */
   addNew(folder: string, intent: string, bytes: Uint8Array): Promise<string | null>;

@@ -209,7 +209,10 @@ function createPlacing(
     async placeFirst(intent, judgement, bytes) {
       try {
         const prepared = await writer.addNew(imageFolder(intent.image), intentText(intent), bytes);
-        return prepared === null ? null : { prepared, intent, judgement, isKept: false, number: 1 };
+        if (prepared !== null) return { prepared, intent, judgement, isKept: false, number: 1 };
+        // a reader may have seen it before it was taken back, as another one of its group has failed
+        announce(intent.image);
+        return null;
       } catch (error) {
         // its intent has a name that only the next start can know
         if (error instanceof PlaceUnknown)

@@ -130,6 +130,51 @@ describe('the first upload to an image of a scanned owned tree', () => {
   });
 });
 
+describe('a first upload that is taken back, as another one of its group has failed, and then refused', () => {
+  it('is not recorded by a read that has seen its file', async () => {
+    const [hasSeen, mayGoOn] = [createGate(), createGate()];
+    let reading: Promise<unknown> = Promise.resolve();
+    let isRefused = false;
+    await open('owned', {
+      between: (ports) => ({
+        ...ports,
+        tree: {
+          ...ports.tree,
+          async readImage(...asked) {
+            if (isRefused) throw new LookasideError('STORE_UNAVAILABLE', 'the disk cannot be read');
+            const seen = await ports.tree.readImage(...asked);
+            if (seen === null) return null;
+            hasSeen.open();
+            await mayGoOn.promise;
+            return seen;
+          },
+        },
+        writer: {
+          ...ports.writer,
+          async addNew(folder) {
+            await layFile(opened.root, `${folder}/signature-1`, ONE);
+            reading = opened.reader.readSet(IMAGE);
+            await hasSeen.promise;
+            await rm(path.join(opened.root, folder), { recursive: true });
+            isRefused = true;
+            return null;
+          },
+        },
+      }),
+    });
+    await opened.scanner.scan(SITE);
+    await assert.rejects(append(ONE), { message: 'the disk cannot be read' });
+    isRefused = false;
+    mayGoOn.open();
+    await reading;
+    // what the read has sent to the index comes ahead of this
+    const other = { image: imageIn(folderOf('team/other')), signatures: [] };
+    await opened.databases.index.record([other]);
+    assert.deepEqual(await opened.databases.index.recorded(IMAGE), []);
+    await assertServes();
+  });
+});
+
 describe('an upload whose file was being placed when the thread that did it died', () => {
   for (const isPlaced of [true, false]) {
     it(`is ${isPlaced ? 'whole' : 'absent'} at the next one, as its file ${isPlaced ? 'has' : 'has not'} come to its place`, async () => {
