@@ -1,4 +1,5 @@
 // A prepared file takes its number by a hard link, which never replaces what is there.
+import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import { LookasideError } from '../domain/errors.ts';
@@ -58,6 +59,17 @@ export async function linkAs(
     if (code === 'EXDEV') throw otherFileSystem(root, error, folder);
     throw refusal(error, folder.name);
   }
+}
+
+/**
+ * @throws LookasideError STORE_UNAVAILABLE where files cannot be linked: the first one of an image would be stored without, and none
+ * behind it
+ */
+export async function demandLinks(root: string, source: Entry, folder: WayFolder): Promise<void> {
+  const other = entryIn(folder, randomUUID());
+  await linkAs(root, source, folder, other);
+  // a start throws away what is left
+  await calls.unlink(other.path).catch(() => undefined);
 }
 
 async function noHardLinks(cause: unknown, { path, name }: WayFolder): Promise<LookasideError> {

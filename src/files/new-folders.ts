@@ -29,6 +29,7 @@ const NOT_FREE: ReadonlySet<string | null> = new Set([
   'ENOTDIR',
   'EISDIR',
   'EXDEV',
+  'EBUSY', // another file system is mounted there
   'ENAMETOOLONG',
 ]);
 

@@ -9,7 +9,7 @@ import type { TreeWriter } from '../domain/tree.ts';
 import { calls } from './calls.ts';
 import type { DurableFolders, NewFile } from './durable-folders.ts';
 import { INTENTS_SUFFIX, MAX_INTENT_BYTES } from './intents.ts';
-import { signatureIn } from './linking.ts';
+import { demandLinks, signatureIn } from './linking.ts';
 import { BATCH_FOLDER, inParent, named, throwAway } from './new-folders.ts';
 import { type Entry, entryIn } from './opened.ts';
 import { attempt } from './refusal.ts';
@@ -47,11 +47,19 @@ interface Made {
 
 export function createNewImages(options: NewImagesOptions): Pick<TreeWriter, 'addNew'> {
   let waiting: Wanted[] = [];
+  let hasLinks = false;
+
+  /** Tried once: every later file of an image needs one. */
+  async function demandLinksOnce(source: Entry, folder: WayFolder): Promise<void> {
+    if (hasLinks) return;
+    await demandLinks(options.root, source, folder);
+    hasLinks = true;
+  }
 
   function begin(): void {
     const all = waiting;
     waiting = [];
-    for (const group of inGroups(all)) void addGroup(options, group);
+    for (const group of inGroups(all)) void addGroup({ ...options, demandLinksOnce }, group);
   }
 
   return {
@@ -80,7 +88,11 @@ function* inGroups(all: readonly Wanted[]): Generator<readonly Wanted[]> {
   if (group.length > 0) yield group;
 }
 
-async function addGroup(options: NewImagesOptions, group: readonly Wanted[]): Promise<void> {
+interface GroupOptions extends NewImagesOptions {
+  readonly demandLinksOnce: (source: Entry, folder: WayFolder) => Promise<void>;
+}
+
+async function addGroup(options: GroupOptions, group: readonly Wanted[]): Promise<void> {
   const { durable, checkRoot, inPrepared } = options;
   const name = randomUUID();
   const outcomes = new Map<Wanted, Outcome>();
@@ -124,7 +136,7 @@ function answer(
   }
 }
 
-interface Group extends NewImagesOptions {
+interface Group extends GroupOptions {
   readonly tmp: WayFolder;
   readonly batch: WayFolder;
   readonly name: string;
@@ -146,7 +158,7 @@ async function makeAndPlace(of: Group, group: readonly Wanted[]): Promise<void> 
 
 /** The folders with their files, and the intents: everything is written first, and then synced. */
 async function makeAll(
-  { durable, tmp, batch, name }: Group,
+  { durable, tmp, batch, name, demandLinksOnce }: Group,
   group: readonly Wanted[],
   made: Made[],
   open: number[],
@@ -172,6 +184,7 @@ async function makeAll(
   }
   const intents = await durable.beginNew(tmp, name + INTENTS_SUFFIX, textOf(group), 0o600);
   open.push(intents.descriptor);
+  await demandLinksOnce(entryIn(tmp, name + INTENTS_SUFFIX), tmp);
   syncs.push(
     () => durable.finishNew(intents),
     () => durable.syncFolder(tmp),

@@ -148,6 +148,33 @@ const REFUSALS = [
 const TOLD = REFUSALS.filter(([, error]) => isFull || error !== 'ENOSPC');
 
 describe('an upload', needs('strace'), () => {
+  it('into a tree without hard links is refused, also the first of an image, which needs none', async () => {
+    await freshFolder();
+    const { answers } = await run('error=EPERM', 'link,linkat', 'scanned');
+    assert.deepEqual(
+      answers.map(({ outcome }) => outcome),
+      UPLOADS.map(() => 'STORE_UNAVAILABLE'),
+    );
+    await assertWholeOrAbsent(answers, 'EPERM', 'scanned');
+  });
+
+  for (const error of isFull ? ['EBUSY', 'EXDEV'] : ['EBUSY']) {
+    it(`whose folder cannot be named into its place, as ${error} tells, is stored by a link`, async () => {
+      await freshFolder();
+      const { answers, wasTouched } = await run(
+        `error=${error}:when=1`,
+        'rename,renameat,renameat2',
+        'scanned',
+      );
+      assert.ok(wasTouched);
+      assert.deepEqual(answers, [
+        { outcome: 'created', number: 1 },
+        { outcome: 'created', number: 2 },
+      ]);
+      await assertWholeOrAbsent(answers, error, 'scanned');
+    });
+  }
+
   for (const [calls, error, code, first = 'unscanned'] of TOLD) {
     it(`whose ${calls} fails with ${error}${first === 'scanned' ? ' in a scanned tree' : ''} is refused with ${code}, and the next one is taken`, async () => {
       await atEach([calls, first], `error=${error}`, async ({ answers }, what) => {
