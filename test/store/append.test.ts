@@ -6,6 +6,7 @@ import { beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageKey } from '../../src/domain/image.ts';
+import { intentText } from '../../src/domain/intent.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { PlaceUnknown } from '../../src/domain/tree.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
@@ -291,6 +292,89 @@ describe('first uploads that began together, cut short by a crash', () => {
       assert.deepEqual(await problemsFound(), []);
     });
   }
+});
+
+describe('a file of intents that a start meets', () => {
+  const AT = new Date('2026-01-02T03:04:05.000Z');
+
+  /** A line as an upload of ONE to that image writes it. */
+  const lineOf = (name: string) => {
+    const { image, uploader, event, remap } = uploadOf(imageIn(folderOf(name)), ONE);
+    return intentText({
+      kind: 'upload',
+      image,
+      sha256: sha256Hex(ONE),
+      uploader,
+      storedAt: AT,
+      remap,
+      event,
+    });
+  };
+  const nameOf = (digit: number) => `${digit}0000000-0000-4000-8000-000000000000`;
+  const layIntents = (name: string, lines: readonly string[]) =>
+    layFile(opened.root, `.lookaside/tmp/${name}`, lines.join('\n'));
+
+  it('becomes the uploads whose files have their places, each once, whatever else is in it, and goes', async () => {
+    await open('owned');
+    const kept = ['team/first', 'team/second', 'team/third', 'team/old'];
+    for (const name of kept) await layFile(opened.root, `${folderOf(name)}/signature-1`, ONE);
+    await layFile(opened.root, `${folderOf('team/other')}/signature-1`, TWO);
+    const whole = lineOf('team/second');
+    await layIntents(`${nameOf(1)}.intents`, [
+      lineOf('team/first'),
+      lineOf('team/absent'),
+      lineOf('team/other'),
+      'not JSON',
+      '',
+      lineOf('team/first'),
+      whole.slice(0, whole.length / 2),
+    ]);
+    await layIntents(`${nameOf(2)}.intents`, [whole, lineOf('team/first')]);
+    await layIntents(`${nameOf(3)}.intents`, [lineOf('team/third'), ' '.repeat(64 * 1024)]);
+    await layIntents(`${nameOf(4)}.intents`, []);
+    await layIntents(`${nameOf(5)}.intent`, [lineOf('team/old')]);
+    await layIntents(`${nameOf(5)}.signature`, [ONE.toString()]);
+    await layIntents('.intents', [lineOf('team/third')]);
+    await mkdir(path.join(opened.root, `.lookaside/tmp/${nameOf(6)}.intents`));
+    await opened.appender.recover();
+    const provenance = await Promise.all(
+      [...kept, 'team/absent', 'team/other'].map(async (name) => {
+        const rows = await uploads.ofImage(imageIn(folderOf(name)));
+        return [name, rows.length];
+      }),
+    );
+    assert.deepEqual(provenance, [
+      ['team/first', 1],
+      ['team/second', 1],
+      ['team/third', 0], // larger than any that we write
+      ['team/old', 1],
+      ['team/absent', 0],
+      ['team/other', 0],
+    ]);
+    assert.equal(uploads.events.length, 3);
+    // what others have put there stays
+    assert.deepEqual((await prepared()).sort(), ['.intents', `${nameOf(6)}.intents`]);
+  });
+
+  it('brings nothing back that was withdrawn meanwhile', async () => {
+    await open('owned');
+    await opened.scanner.scan(SITE);
+    await append(ONE);
+    await opened.appender.withdraw({
+      image: IMAGE,
+      number: 1,
+      by: 'administrator',
+      reason: 'a test',
+      until: null,
+      event: () => uploadOf(IMAGE, ONE).event,
+    });
+    await layIntents(`${nameOf(1)}.intents`, [lineOf('team/app'), lineOf('team/absent')]);
+    const events = uploads.events.length;
+    await reopen('owned');
+    await assertServes();
+    assert.equal(uploads.events.length, events);
+    assert.deepEqual(await prepared(), []);
+  });
 });
 
 /** Of recoveries that end in the middle. */
