@@ -37,8 +37,8 @@ export interface Judge {
   /** How often the keyring has changed. */
   readonly keyringChanges: number;
   /**
-   * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner. Images that
-   * somebody asks for do not wait.
+   * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner, and for five
+   * minutes of one scan at most. Images that somebody asks for do not wait.
    */
   makeWay(): void;
   /** The scan has ended: there is nothing to make way for, and there may be something new to judge. */
@@ -63,11 +63,15 @@ const IDLE_MS = 60_000;
 const BUSY_PAUSE_MS = 1000;
 /** Longer than a scan takes for a pack of new images, on a slow disk too. */
 const WAY_MS = 2000;
+/** Of one scan: a million images are recorded in less. A scan of a slow disk takes hours, and leaves the processor idle meanwhile. */
+const MOST_WAY_MS = 300_000;
 
 export function createJudge(options: JudgeOptions): Judge {
   const { site, index, clock, log } = options;
   const preferred = new Map<string, ImageId>();
   let keyringChanges = 0;
+  /** Since when the background makes way for the scan that is under way; null: it does not. */
+  let wayFromMs: number | null = null;
   let wayUntilMs = Number.NEGATIVE_INFINITY;
   // the index is made anew or its queue is full: it is asked again
   const rounds = createRounds(judgeRest, (error) =>
@@ -78,6 +82,7 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgeRest(): Promise<void> {
     for (let after = 0; !rounds.isStopped; ) {
       await judgePreferred();
+      if (preferred.size > 0) continue;
       if (clock.monotonicMs() < wayUntilMs) {
         await rounds.sleep(WAY_MS);
         continue;
@@ -174,9 +179,12 @@ export function createJudge(options: JudgeOptions): Judge {
       return keyringChanges;
     },
     makeWay() {
-      wayUntilMs = clock.monotonicMs() + WAY_MS;
+      const nowMs = clock.monotonicMs();
+      wayFromMs ??= nowMs;
+      wayUntilMs = Math.min(nowMs + WAY_MS, wayFromMs + MOST_WAY_MS);
     },
     goOn() {
+      wayFromMs = null;
       wayUntilMs = Number.NEGATIVE_INFINITY;
       rounds.wake();
     },

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate as othersHaveTheirTurn } from 'node:timers/promises';
 import { LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature, VerdictIndex } from '../../src/domain/ports.ts';
@@ -131,6 +132,40 @@ describe('the judge', () => {
     await judge.stop();
     assert.deepEqual(examined.slice(0, 2), ['team/app19', 'team/app18']);
     assert.equal(examined.length, 20);
+  });
+
+  test('does not make way for more than five minutes of a scan that has no end', async () => {
+    const { judge, examined, clock, walks, allDone } = open(paths(3), async (image) => goodFor(image));
+    judge.makeWay();
+    judge.start();
+    for (let second = 0; second < 299; second += 1) {
+      clock.pass(1000);
+      judge.makeWay();
+      judge.wake();
+      await othersHaveTheirTurn();
+    }
+    assert.deepEqual(walks, []);
+    clock.pass(1000);
+    judge.makeWay();
+    judge.wake();
+    await allDone;
+    await judge.stop();
+    assert.equal(examined.length, 3);
+  });
+
+  test('makes way for each scan anew', async () => {
+    const { judge, examined, clock, walks, allDone } = open(paths(3), async (image) => goodFor(image));
+    judge.makeWay();
+    clock.pass(300_000);
+    judge.goOn();
+    judge.makeWay();
+    judge.start();
+    await othersHaveTheirTurn();
+    assert.deepEqual(walks, []);
+    judge.goOn();
+    await allDone;
+    await judge.stop();
+    assert.equal(examined.length, 3);
   });
 
   test('calls a good signature of another manifest bad where it stands', async () => {
