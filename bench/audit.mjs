@@ -4,20 +4,12 @@
 //   --folder DIR    keeps the record and the lines for the next run
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  appendFileSync,
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, createReadStream, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import SqliteDatabase from 'better-sqlite3';
+import { openFolder } from './run-folder.mjs';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
 const { SqliteQuestions } = await import('../dist/src/sqlite/questions.js');
@@ -34,14 +26,13 @@ const { values: flags } = parseArgs({
   options: { rows: { type: 'string', default: '10000000' }, folder: { type: 'string' } },
 });
 const total = Number(flags.rows);
-const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-audit-'));
-mkdirSync(folder, { recursive: true });
+const { path: folder, close } = openFolder(flags.folder, 'lookaside-audit-');
 try {
   await fill();
   await importLines();
   await ask();
 } finally {
-  if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 function digestOf(text) {

@@ -1,23 +1,28 @@
 // `npm run bench`: how fast we are beside the file server that people have, nginx with its access log, in the same run on
-// the same machine. Prints a table, writes bench/results/DATE.json and docs/performance.svg.
-//   --quick             the rows that take under a minute together; writes neither chart nor the full results
-//   --rows reads,…      groups: reads, cores, pulls, uploads, commands, start, scan, growth, tail; or a part of a row's name
-//   --pairs N           how often each is measured; 5 unless told, 3 with --quick
-//   --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
-//   --folder DIR        keeps the trees for the next run
-//   --list              the rows
+// the same machine. Prints a table, writes bench/results/DATE.json and docs/performance.svg. USAGE has the flags.
 // `npm run bench -- start`: what it costs to start a command of signers. `npm run bench -- audit`: what questions to the record cost.
 // `npm run bench -- records`: verifying a million audit events and exporting a million reads, by the clock.
 // `npm run bench -- rotation`: what the list of work from one key to the next costs. `npm run bench -- mirror`: filling a mirror,
 // beside curl. `npm run bench -- pages`: how long each web page takes. `npm run bench -- soak`: whether the memory stays flat.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Refusal } from '../scripts/run.mjs';
 import { missingPrograms, requireRoom } from './programs.mjs';
 import { drawChart, machine, printTable, writeResults } from './report.mjs';
 import { ROWS } from './rows.mjs';
-import { stopAll } from './servers.mjs';
+import { openFolder } from './run-folder.mjs';
+import { stopAll, unlessEnding } from './servers.mjs';
+
+const USAGE = `npm run bench -- [flags]
+
+  --list              prints the rows, and measures nothing
+  --quick             the most important rows, in two minutes; writes neither chart nor the full results
+  --rows reads,…      groups: reads, record, cores, pulls, uploads, commands, start, scan, tail, growth, nodes; or a part of a row's name
+  --pairs N           how often each is measured; otherwise 5 times, 3 with --quick
+  --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
+  --folder DIR        keeps the trees for the next run
+
+npm run bench -- start, audit, records, rotation, mirror, pages or soak measures other things: docs/performance.md
+`;
 
 if (process.argv[2] === 'start') await import('./start.mjs');
 else if (process.argv[2] === 'audit') await import('./audit.mjs');
@@ -29,42 +34,32 @@ else if (process.argv[2] === 'soak') await import('./soak.mjs');
 else await main();
 
 async function main() {
-  const { values: flags } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      rows: { type: 'string' },
-      pairs: { type: 'string' },
-      scale: { type: 'string', default: '1' },
-      folder: { type: 'string' },
-      list: { type: 'boolean', default: false },
-    },
-  });
+  const flags = flagsOf(process.argv.slice(2));
+  if (flags.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
   const rows = chosen(flags);
   if (flags.list) {
     for (const { group, name } of rows) process.stdout.write(`${group}: ${name}\n`);
     return;
   }
-  const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-bench-'));
-  mkdirSync(folder, { recursive: true });
+  const folder = openFolder(flags.folder, 'lookaside-bench-');
   try {
-    requireRoom(folder, rows);
+    requireRoom(folder.path, rows);
   } catch (error) {
-    if (flags.folder === undefined) rmSync(folder, { recursive: true });
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
-    return;
+    folder.close();
+    throw new Refusal(error.message);
   }
   // ahead of all rows, as the first that fails for it may be an hour away
   const missing = flags.rows === undefined ? missingPrograms() : null;
   if (missing !== null) process.stderr.write(`${missing} Those rows will fail.\n`);
-  const pairs = Number(flags.pairs ?? (flags.quick ? 3 : 5));
   const bench = {
-    folder,
-    pairs,
+    folder: folder.path,
+    pairs: flags.pairs,
     warmUps: flags.quick ? 3 : 5,
     isQuick: flags.quick,
-    /** What the run makes and no other run needs. */
-    passing: [],
+    passing: folder.passing,
     progress: () => process.stderr.write('.'),
   };
   const results = [];
@@ -78,9 +73,10 @@ async function main() {
         const { run, isQuick: _, ...described } = row;
         results.push({ ...described, figures: await run(bench, row) });
         // after each row: a run that is ended early has measured something
-        file = writeResults(results, { isQuick: flags.quick, scale: Number(flags.scale) });
+        file = writeResults(results, { isQuick: flags.quick, scale: flags.scale });
         process.stderr.write(` ${summaryOf(results.at(-1))}\n`);
       } catch (error) {
+        await unlessEnding();
         // the other rows may still tell something; the end says that one has failed
         isWrong = true;
         process.stderr.write(`FAILED: ${error instanceof Error ? error.message : error}\n`);
@@ -89,17 +85,48 @@ async function main() {
     }
   } finally {
     await stopAll();
-    const made = flags.folder === undefined ? [folder] : bench.passing;
-    for (const path of made) rmSync(path, { recursive: true, force: true });
+    folder.close();
   }
-  printTable(results);
+  if (results.length > 0) printTable(results);
   if (file !== null) process.stdout.write(`written: ${file}\n`);
-  const isWhole = !flags.quick && flags.rows === undefined;
+  // the last whole one says more than one that lacks rows
+  const isWhole = !flags.quick && flags.rows === undefined && flags.scale === 1 && !isWrong;
   const chart = isWhole ? drawChart(results, { date: new Date().toISOString().slice(0, 10) }) : null;
   if (chart !== null) process.stdout.write(`written: ${chart}\n`);
   if (isWrong) {
     process.stderr.write('at least one row FAILED: see above\n');
     process.exitCode = 1;
+  }
+}
+
+/** @throws Refusal */
+function flagsOf(args) {
+  const flags = parsedFlags(args);
+  const pairs = Number(flags.pairs ?? (flags.quick ? 3 : 5));
+  const scale = Number(flags.scale);
+  if (!Number.isInteger(pairs) || pairs < 1)
+    throw new Refusal(`--pairs is ${flags.pairs}; wanted a whole number from 1`);
+  if (!(scale > 0 && scale <= 1))
+    throw new Refusal(`--scale is ${flags.scale}; wanted a number above 0 and up to 1`);
+  return { ...flags, pairs, scale };
+}
+
+function parsedFlags(args) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        quick: { type: 'boolean', default: false },
+        rows: { type: 'string' },
+        pairs: { type: 'string' },
+        scale: { type: 'string', default: '1' },
+        folder: { type: 'string' },
+        list: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new Refusal(`${error.message}\n\n${USAGE}`);
   }
 }
 
@@ -112,15 +139,21 @@ function summaryOf({ unit = '× nginx', figures: { ratio, perSecond, cpuUs } }) 
   return parts.join(', ');
 }
 
-function chosen({ quick, rows, scale }) {
+function chosen(flags) {
+  const { quick, rows, scale } = flags;
   const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
   const rowsToRun = ROWS.filter(({ group, name, isQuick = false, isLong = false }) => {
     if (quick && !isQuick) return false;
     if (isLong && wanted === null) return false;
     return wanted === null || wanted.some((part) => part === group || name.includes(part));
   });
-  if (rowsToRun.length === 0) throw new Error(`no row is named ${rows}; --list names them`);
-  return rowsToRun.map((row) => scaled(row, Number(scale)));
+  if (rowsToRun.length === 0) throw new Refusal(whyNone(flags));
+  return rowsToRun.map((row) => scaled(row, scale));
+}
+
+function whyNone({ quick, rows }) {
+  const all = `npm run bench -- --list${quick ? ' --quick' : ''} names them`;
+  return `${quick ? 'no row of --quick' : 'no row'} has the group ${rows}, or ${rows} in its name; ${all}`;
 }
 
 function scaled(row, scale) {

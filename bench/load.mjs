@@ -66,8 +66,12 @@ export async function checkBytes(server, images) {
     const path = `/${imagePath(number)}`;
     const first = await fetch(`${server.url}${path}/signature-1`);
     const bytes = Buffer.from(await first.arrayBuffer());
-    if (first.status !== 200 || !bytes.equals(bytesOf(number)))
-      throw new Error(`${server.name} answered ${path}/signature-1 with ${first.status} and wrong bytes`);
+    if (first.status !== 200)
+      throw new Error(`${server.name} answered ${path}/signature-1 with ${first.status}, wanted 200`);
+    if (!bytes.equals(bytesOf(number)))
+      throw new Error(
+        `${server.name} answered ${path}/signature-1 with other bytes than the tree was made with`,
+      );
     const second = await fetch(`${server.url}${path}/signature-2`);
     await second.arrayBuffer();
     if (second.status !== 404)

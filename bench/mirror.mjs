@@ -6,16 +6,7 @@
 //   --rows fill,hole   and `killed`: the server is killed twice on the way, and the sync is run again
 //   --folder DIR    keeps the signatures for the next run
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -24,6 +15,7 @@ import { imagePath, layNames, laySigned, layTree, signedPath } from './material.
 import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { writeResults } from './report.mjs';
+import { openFolder } from './run-folder.mjs';
 import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
 
 const PORTS = { lookaside: 18_111, upstream: 18_112, line: 18_113 };
@@ -41,8 +33,7 @@ const { values: flags } = parseArgs({
   },
 });
 requirePrograms(['curl', 'nginx', 'taskset']);
-const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-bench-mirror-'));
-mkdirSync(folder, { recursive: true });
+const { path: folder, close } = openFolder(flags.folder, 'lookaside-bench-mirror-');
 const images = Number(flags.images);
 const pairs = Number(flags.pairs);
 const results = [];
@@ -54,7 +45,7 @@ try {
   process.stdout.write(`written: ${writeResults(results, { isQuick: false, scale: 1 })}\n`);
 } finally {
   await stopAll();
-  if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 async function fill(delayMs) {

@@ -8,11 +8,11 @@
 //   --folder DIR    keeps what was made for the next run
 //   --fill          makes it, and measures nothing
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bytesOf, laySigned } from './material.mjs';
+import { openFolder } from './run-folder.mjs';
 import { runCommand, settle, startLookaside, stopAll } from './servers.mjs';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
@@ -40,7 +40,7 @@ const BATCH = 5000;
 const EVENTS_AT_ONCE = 200;
 const LARGE = 'team-0/large';
 
-const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-pages-'));
+const { path: folder, close } = openFolder(flags.folder, 'lookaside-pages-');
 const data = join(folder, 'data');
 mkdirSync(data, { recursive: true });
 try {
@@ -48,7 +48,7 @@ try {
   if (!flags.fill) await measure(made);
 } finally {
   await stopAll();
-  if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 function digestOf(text) {

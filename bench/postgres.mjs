@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { cpuMsOfAll, cpuMsOfEnded, keep } from './servers.mjs';
+import { cpuMsOfAll, cpuMsOfEnded, keep, unlessEnding } from './servers.mjs';
 
 /** nobody, by number: PostgreSQL refuses to run as root. */
 const NOBODY = 65_534;
@@ -22,6 +22,7 @@ const DEBIANS = '/usr/lib/postgresql';
 
 /** Synchronous commits and fsync, as nodes demand; 128 MiB of buffers, as it comes. On no core of its own. */
 export async function startPostgres() {
+  await unlessEnding();
   const bin = programs();
   // the path of a socket has room for 107 bytes, and nobody must reach it
   const folder = mkdtempSync(join(tmpdir(), 'lap-'));

@@ -6,20 +6,13 @@
 //   --fill          makes it, and measures nothing
 import { spawnSync } from 'node:child_process';
 import { createHash, hash, randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { loadavg, tmpdir } from 'node:os';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import SqliteDatabase from 'better-sqlite3';
+import { openFolder } from './run-folder.mjs';
 import { MAIN, runCommand, settle, startLookaside, stopAll } from './servers.mjs';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
@@ -51,9 +44,8 @@ const PORT = 18_106;
 const TICK_MS = 10;
 const [VERIFY_WANTED_S, EXPORT_WANTED_S, EXPORT_WANTED_MIB] = [30, 20, 100];
 
-const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-records-'));
+const { path: folder, close } = openFolder(flags.folder, 'lookaside-records-');
 const data = join(folder, 'data');
-mkdirSync(folder, { recursive: true });
 try {
   const token = await fill();
   if (!flags.fill) {
@@ -65,7 +57,7 @@ try {
   }
 } finally {
   await stopAll();
-  if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 /** Straight into the databases. Returns the token of an auditor. */

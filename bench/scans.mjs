@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { checkBytes, loadReads } from './load.mjs';
 import { layNames, layTree } from './material.mjs';
+import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { SCANNED, settle, startLookaside, stopAll } from './servers.mjs';
 
@@ -165,10 +166,4 @@ function peerUs(command, images) {
     return 60 * Number(minutes) + Number.parseFloat(rest);
   });
   return (1_000_000 * (seconds[0] + seconds[1])) / images;
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

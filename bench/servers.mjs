@@ -12,6 +12,7 @@ const FLOOR = new URL('floor.mjs', import.meta.url).pathname;
 const SERVER_CORE = '0';
 const TICK_MS = 10; // of /proc: sysconf(_SC_CLK_TCK) is 100 on every Linux that Node.js runs on
 const PAGE_BYTES = 4096;
+const LINES_SHOWN = 5;
 /** What the log says of a scan that has ended. */
 export const SCANNED = 'the tree was scanned';
 
@@ -23,6 +24,19 @@ export async function stopAll() {
     await server.stop();
     running.delete(server);
   }
+}
+
+let isEnding = false;
+
+/** As stopAll(), for good: nothing begins any more. */
+export async function endAll() {
+  isEnding = true;
+  await stopAll();
+}
+
+/** Resolves at once, and never when the run is being ended. Call it before something begins, or is said to have failed. */
+export function unlessEnding() {
+  return isEnding ? new Promise(() => undefined) : Promise.resolve();
 }
 
 /** Stopped with all others. */
@@ -114,8 +128,12 @@ export function startDelay({ folder, port, targetPort, delay }) {
 }
 
 async function start({ name, port, isTls, isPinned, argv, env, log, scans = false }) {
+  await unlessEnding();
   // it would be measured in the place of ours
-  if (await answers(port)) throw new Error(`another program listens on port ${port}, which ${name} needs`);
+  if (await answers(port))
+    throw new Error(
+      `another program listens on port ${port}, which ${name} needs; end it first: it may be another run of the bench`,
+    );
   const output = openSync(log, 'a');
   const logStart = statSync(log).size;
   const [program, ...args] = isPinned ? ['taskset', '-c', SERVER_CORE, ...argv] : argv;
@@ -153,11 +171,17 @@ async function start({ name, port, isTls, isPinned, argv, env, log, scans = fals
   };
   running.add(server);
   for (let attempt = 0; attempt < 3000; attempt += 1) {
-    if (child.exitCode !== null) throw new Error(`${name} has ended; its output is in ${log}`);
+    if (child.exitCode !== null) throw new Error(`${name} has ended${lastOf(log)}`);
     if (await answers(port)) return server;
     await wait(20);
   }
-  throw new Error(`${name} does not listen on ${port}; its output is in ${log}`);
+  throw new Error(`${name} does not listen on ${port}${lastOf(log)}`);
+}
+
+/** The end of its output: the file goes with the run. */
+function lastOf(log) {
+  const lines = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-LINES_SHOWN);
+  return lines.join('') === '' ? ' without a word' : `; the last of its output:\n${lines.join('\n')}`;
 }
 
 /**

@@ -5,8 +5,7 @@
 //   --images N      in the tree, 100,000 unless told
 //   --folder DIR    keeps the tree for the next run
 // Fails when the last third's median is more than 5 % above that of the middle third.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkBytes, loadPulls, loadReads } from './load.mjs';
@@ -14,6 +13,7 @@ import { layNames, layTree } from './material.mjs';
 import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { machine, writeResults } from './report.mjs';
+import { openFolder } from './run-folder.mjs';
 import { settle, startLookaside, stopAll } from './servers.mjs';
 
 const PORT = 18_110;
@@ -34,14 +34,13 @@ if (!(minutes > 0) || !Number.isInteger(images) || images < 1)
   throw new Error('--minutes and --images want numbers above 0');
 
 requirePrograms(['wrk', 'taskset']);
-const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-soak-'));
-mkdirSync(folder, { recursive: true });
+const { path: folder, close } = openFolder(flags.folder, 'lookaside-soak-');
 process.stderr.write(`${JSON.stringify(machine())}\n`);
 try {
   await soak();
 } finally {
   await stopAll();
-  if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 async function soak() {
