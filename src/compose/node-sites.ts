@@ -212,8 +212,6 @@ function createStartedJudge(judges: ReadonlyMap<string, Judge>) {
     },
     stop: all.stop,
     wake: all.wake,
-    makeWay: all.makeWay,
-    goOn: all.goOn,
     keysChanged: all.keysChanged,
     get keyringChanges() {
       return all.keyringChanges;

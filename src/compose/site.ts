@@ -17,7 +17,7 @@ import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { FewLines } from '../service/few-lines.ts';
-import { createJudge, type Judge } from '../service/judge.ts';
+import { createJudge, type Judge, type SiteJudge } from '../service/judge.ts';
 import { createProblemRegister, type ProblemRegister } from '../service/problems.ts';
 import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
 import type { Databases } from '../sqlite/databases.ts';
@@ -195,7 +195,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   });
   const upkeep = createUpkeep({
     site: site.name,
-    scanner: { ...scanner, scan: (...what) => toldAsOne(scanner.scan(...what), judge, shared.log) },
+    scanner: { ...scanner, scan: (...what) => withVerdicts(scanner.scan(...what), judge, shared.log) },
     index,
     whenIndexChecked: () => index.whenChecked(),
     clock,
@@ -252,8 +252,8 @@ export async function refuseUpload(name: string): Promise<never> {
   throw new LookasideError('READ_ONLY', message);
 }
 
-/** A scan; the log summarizes it together with the verdicts on what it has found. */
-function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
+/** The scan. Behind it verdicts go on, and the log summarizes both together. */
+function withVerdicts<T>(scan: Promise<T>, judge: SiteJudge, fewLines: FewLines): Promise<T> {
   const ended = scan.finally(judge.goOn);
   void fewLines.during(ended.then(judge.settled, judge.settled));
   return ended;

@@ -226,9 +226,9 @@ async function leftOverIn(folder: Placed) {
     const { prepared, suffix } = OUR_NAME.exec(name)?.groups ?? {};
     if (prepared === undefined || names.has(prepared)) continue;
     const stats = await lstatOrNull(entryIn(folder, name));
-    if (stats?.isFile() && stats.uid === process.geteuid?.())
-      if (suffix === INTENTS_SUFFIX) groups.push(prepared);
-      else names.add(prepared);
+    if (!stats?.isFile() || stats.uid !== process.geteuid?.()) continue;
+    if (suffix === INTENTS_SUFFIX) groups.push(prepared);
+    else names.add(prepared);
   }
   const pairs: { readonly prepared: string; readonly intent: string | null }[] = [];
   for (const prepared of [...names].sort()) {

@@ -37,13 +37,6 @@ export interface Judge {
   /** How often the keyring has changed. */
   readonly keyringChanges: number;
   /**
-   * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner, and for five
-   * minutes of one scan at most. Images that somebody asks for do not wait.
-   */
-  makeWay(): void;
-  /** The scan has ended: there is nothing to make way for, and there may be something new to judge. */
-  goOn(): void;
-  /**
    * Somebody asked for this image, so its signatures without a verdict go first. Resolves once that is noted; never rejects.
    */
   prefer(image: ImageId): Promise<void>;
@@ -56,6 +49,17 @@ export interface Judge {
   judgeImage(image: ImageId): Promise<void>;
 }
 
+/** Of one site, whose scans come before what nobody waits for. */
+export interface SiteJudge extends Judge {
+  /**
+   * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner, and for five
+   * minutes of one scan at most. Images that somebody asks for do not wait.
+   */
+  makeWay(): void;
+  /** The scan has ended: there is nothing to make way for, and there may be something new to judge. */
+  goOn(): void;
+}
+
 const ROWS_A_ROUND = 100;
 const MAX_PREFERRED = 1000;
 /** The pause between rounds without a wake(): a later round takes up what had to wait and what was signed in the future. */
@@ -66,7 +70,7 @@ const WAY_MS = 2000;
 /** Of one scan: a million images are recorded in less. A scan of a slow disk takes hours, and leaves the processor idle meanwhile. */
 const MOST_WAY_MS = 300_000;
 
-export function createJudge(options: JudgeOptions): Judge {
+export function createJudge(options: JudgeOptions): SiteJudge {
   const { site, index, clock, log } = options;
   const preferred = new Map<string, ImageId>();
   let keyringChanges = 0;

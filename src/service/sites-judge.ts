@@ -20,12 +20,6 @@ export function createSitesJudge(sites: ReadonlyMap<string, Judge>): Judge {
     wake() {
       for (const judge of all()) judge.wake();
     },
-    makeWay() {
-      for (const judge of all()) judge.makeWay();
-    },
-    goOn() {
-      for (const judge of all()) judge.goOn();
-    },
     keysChanged() {
       for (const judge of all()) judge.keysChanged();
     },
