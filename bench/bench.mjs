@@ -49,7 +49,7 @@ async function main() {
     requireRoom(folder.path, rows);
   } catch (error) {
     folder.close();
-    throw new Refusal(error.message);
+    throw error;
   }
   // ahead of all rows, as the first that fails for it may be an hour away
   const missing = flags.rows === undefined ? missingPrograms() : null;

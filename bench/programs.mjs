@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { Refusal } from '../scripts/run.mjs';
 
 const PACKAGES = {
   wrk: 'wrk',
@@ -21,7 +22,7 @@ const MORE_BYTES = 3 * 1024 ** 3;
 
 /**
  * All trees stay until the end of the run, and those that an earlier run has left in the folder have their room already.
- * @throws when the folder has no room for the others
+ * @throws Refusal when the folder has no room for the others
  */
 export function requireRoom(folder, rows) {
   const trees = new Map(rows.map((row) => [treeOf(row), row.images ?? row.count ?? 0]));
@@ -34,7 +35,7 @@ export function requireRoom(folder, rows) {
   if (bavail * bsize >= wantedBytes && hasInodes) return;
   const wanted = `${gib(wantedBytes)} GiB and ${wantedInodes} inodes`;
   const there = `${gib(bavail * bsize)} GiB and ${ffree} inodes`;
-  throw new Error(
+  throw new Refusal(
     `the trees of these rows may take ${wanted}, and ${folder} has ${there} free. Name another folder by --folder, take smaller trees by --scale 0.1, or fewer rows by --rows.`,
   );
 }
@@ -59,10 +60,10 @@ export function missingPrograms(names = Object.keys(PACKAGES)) {
   return `not on this machine: ${missing.join(', ')}. On Debian and Ubuntu: apt-get install ${packages.join(' ')}; on Fedora: dnf install ${packages.map((name) => (name === 'gpgv' ? 'gnupg2' : name)).join(' ')}. --rows leaves out the rows that need them.`;
 }
 
-/** @throws when one of them is not there */
+/** @throws Refusal when one of them is not there */
 export function requirePrograms(names) {
   const missing = missingPrograms(names);
-  if (missing !== null) throw new Error(missing);
+  if (missing !== null) throw new Refusal(missing);
 }
 
 function isThere(name) {

@@ -2,10 +2,9 @@
 //   --images N      how many, 1,000,000 unless told; half are signed by the old key alone, a quarter by both, a quarter by the new key alone
 // Ends with 1 when the whole answer takes longer than is promised: a second for up to 10,000 images, ten for up to 1,000,000.
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
+import { openFolder } from './run-folder.mjs';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
 const { createRotation } = await import('../dist/src/service/rotation.js');
@@ -59,7 +58,7 @@ function signatureOf(k, { path, algorithm, hex }, fingerprint, at) {
   return { number: at + 1, sha256, sizeBytes: bytes.length, storedAt: new Date(), bytes, judgement };
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'lookaside-rotation-'));
+const { path: folder, close } = openFolder(undefined, 'lookaside-rotation-');
 try {
   const databases = await openDatabases({ dataDir: folder, onUnusable: () => undefined });
   const filling = performance.now();
@@ -78,7 +77,7 @@ try {
   }
   await databases.close();
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 function check(work, took) {

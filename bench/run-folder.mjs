@@ -15,7 +15,8 @@ export function openFolder(named, prefix) {
   mkdirSync(path, { recursive: true });
   const passing = named === undefined ? [path] : [];
   const close = () => {
-    for (const one of passing) rmSync(one, { recursive: true, force: true });
+    // tried again where something is still being written
+    for (const one of passing) rmSync(one, { recursive: true, force: true, maxRetries: 3 });
   };
   let endingSinceMs = null;
   for (const signal of SIGNALS)

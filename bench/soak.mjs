@@ -8,6 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Refusal } from '../scripts/run.mjs';
 import { checkBytes, loadPulls, loadReads } from './load.mjs';
 import { layNames, layTree } from './material.mjs';
 import { median } from './median.mjs';
@@ -31,7 +32,7 @@ const { values: flags } = parseArgs({
 const minutes = Number(flags.minutes);
 const images = Number(flags.images);
 if (!(minutes > 0) || !Number.isInteger(images) || images < 1)
-  throw new Error('--minutes and --images want numbers above 0');
+  throw new Refusal('--minutes and --images want numbers above 0');
 
 requirePrograms(['wrk', 'taskset']);
 const { path: folder, close } = openFolder(flags.folder, 'lookaside-soak-');

@@ -5,11 +5,11 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createMessage, generateKey, sign } from 'openpgp';
+import { openFolder } from './run-folder.mjs';
 
 const ROUNDS = Number(process.env.ROUNDS ?? 15);
 const MAIN = new URL('../dist/src/main.js', import.meta.url).pathname;
@@ -51,7 +51,7 @@ const STORED = {
   warnings: [],
 };
 
-const folder = mkdtempSync(join(tmpdir(), 'lookaside-bench-'));
+const { path: folder, close } = openFolder(undefined, 'lookaside-bench-start-');
 const server = createServer(answer);
 
 try {
@@ -67,7 +67,7 @@ try {
   console.table(rowsOf(used, commands));
 } finally {
   server.close();
-  rmSync(folder, { recursive: true, force: true });
+  close();
 }
 
 function commandsOf({ empty, staging, manifest, signature, keyring }, url) {

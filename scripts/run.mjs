@@ -56,10 +56,11 @@ function isExecutable(file) {
 /** A failure that is told to the person at the terminal in one sentence, without a stack. */
 export class Refusal extends Error {}
 
-/** Runs `main`; a Refusal becomes its message on stderr and exit status 1. */
+/** Runs `main`; a Refusal, or a flag that parseArgs() does not know, becomes its message on stderr and exit status 1. */
 export function runMain(main) {
   main().catch((error) => {
-    process.stderr.write(error instanceof Refusal ? `${error.message}\n` : `${error.stack}\n`);
+    const isTheirs = error instanceof Refusal || error.code?.startsWith?.('ERR_PARSE_ARGS');
+    process.stderr.write(`${isTheirs ? error.message : error.stack}\n`);
     process.exit(1);
   });
 }
