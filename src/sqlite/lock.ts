@@ -1,5 +1,5 @@
 // DATA/lock: only the process that holds it may write to the data directory. DATA/lock.holder names that process.
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -49,9 +49,19 @@ function lockedDatabase(dataDir: string, file: string): Database {
   } catch (error) {
     db?.close();
     if (isLocked(error)) throw taken(dataDir, file);
-    throw new LookasideError('STORE_UNAVAILABLE', `cannot lock ${file}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const why = mayWrite(dataDir)
+      ? messageOf(error)
+      : `this user may not write to ${dataDir}; change its owner or mode, or name another folder with --data or LOOKASIDE_DATA`;
+    throw new LookasideError('STORE_UNAVAILABLE', `cannot lock ${file}: ${why}`, { cause: error });
+  }
+}
+
+function mayWrite(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch (error) {
+    return systemCode(error) !== 'EACCES';
   }
 }
 

@@ -282,7 +282,7 @@ export class Writer {
       (lane.name === 'state' ? refusal : null) ?? 'STORE_UNAVAILABLE',
       refusal === 'DISK_FULL'
         ? `the ${lane.name} database cannot be written: the disk is full (${message}); free some space, then try again`
-        : `the ${lane.name} database cannot be written: ${message}`,
+        : `the ${lane.name} database cannot be written: ${message}${refusal === 'READ_ONLY' ? '; the disk is read-only, or the file belongs to another user than the one of the server' : ''}`,
       { cause: Object.assign(new Error(message), { code }) },
     );
   }

@@ -131,6 +131,18 @@ describe('an owned tree that may not be written', needsNobody(), () => {
   });
 });
 
+describe('a data directory of another user', needsNobody(), () => {
+  it('ends the start, and is called so', async () => {
+    await giveToNobody(temp.path);
+    await chmod(data, 0o500);
+    await assert.rejects(
+      startServer({ root, data, on: asNobody }),
+      /cannot lock \S+\/lock: this user may not write to \S+; change its owner or mode, or name another folder with --data/,
+    );
+    await chmod(data, 0o700);
+  });
+});
+
 describe('an access log that cannot be written', needsNobody(), () => {
   it('leaves reads as they are and is told by /readyz', async () => {
     const folder = await layImage(root, 'team/app', ONE);
