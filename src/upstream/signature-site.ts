@@ -89,7 +89,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
       const answer = await askOver(line, request, manners, (status) => {
         if (manners.mayFollow && !REDIRECTS.has(status)) leave();
       });
-      if (!REDIRECTS.has(answer.status)) return readAnswer(answer, url, options);
+      if (!REDIRECTS.has(answer.status)) return readAnswer(answer, { path, url }, options);
       if (redirects === MAX_REDIRECTS) return walkFault('redirect', `${name} redirects without an end`);
       const next = nextOf(headerOf(answer.headers, 'location'), new URL(target, url.origin));
       if ('kind' in next) return next;
@@ -176,7 +176,7 @@ function notPublic(url: URL): WalkFault {
 
 function readAnswer(
   { status, headers, body }: SiteAnswer,
-  url: URL,
+  { path, url }: { readonly path: string; readonly url: URL },
   { missing, isWhole }: SignatureSiteOptions,
 ): Fetched {
   const from = originOf(url);
@@ -190,10 +190,18 @@ function readAnswer(
   if (!(bytes instanceof Uint8Array)) return bytes;
   const unreadable = whyUnreadable(bytes);
   if (unreadable === 'first-byte' || unreadable === 'empty')
-    return walkFault('not-openpgp', `${from} sent ${unreadable === 'empty' ? 'nothing' : 'no signature'}`);
+    return walkFault(
+      'not-openpgp',
+      `${from} sent ${kindOf(bytes)} in place of ${path.slice(path.lastIndexOf('/') + 1)}`,
+    );
   if (unreadable === null && !isWhole(bytes))
     return walkFault('cut', `${from} sent a signature without its end`);
   return { kind: 'bytes', bytes };
+}
+
+function kindOf(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'nothing';
+  return bytes[0] === '<'.charCodeAt(0) ? 'a page' : 'other data';
 }
 
 function decoded(bytes: Buffer, encoding: string | null, from: string): Uint8Array | WalkFault {

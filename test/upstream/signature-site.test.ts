@@ -105,6 +105,20 @@ describe('one file of a site that is not ours', () => {
     for (const [kind, answer] of cases) assert.equal(await faultOf(answer), kind);
   });
 
+  test('the file is named in whose place something else was sent', async () => {
+    for (const [sent, what] of [
+      ['<html>signature-7</html>', 'a page'],
+      ['{"error":"none"}', 'other data'],
+      ['', 'nothing'],
+    ] as const) {
+      const fetched = await get(sends(sent));
+      assert.equal(
+        fetched.kind === 'fault' && fetched.message,
+        `${site.url} sent ${what} in place of signature-1`,
+      );
+    }
+  });
+
   test('a body that drips is ended by the deadline', async () => {
     site.answer = (_, res) => void res.writeHead(200).write(signature.subarray(0, 10));
     const fetched = await open().get(PATH, { signal: AbortSignal.timeout(50), isFresh: false });
