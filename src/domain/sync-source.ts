@@ -116,9 +116,11 @@ function parseNamed(text: string): Omit<NamedReference, 'copiedTo'> | null {
   return { name, registry, repository, tag: digest === null ? tag : null, digest };
 }
 
-/** Docker Hub, by one of the names that images have. */
+/** The names of Docker Hub that images have. */
+export const HUB_NAMES: readonly string[] = ['docker.io', 'index.docker.io'];
+
 function isHub(registry: string | null): boolean {
-  return registry === 'docker.io' || registry === 'index.docker.io';
+  return registry !== null && HUB_NAMES.includes(registry);
 }
 
 function withoutTransport(text: string): string {

@@ -3,7 +3,7 @@ import type { AskWeb } from '../domain/client-machine.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseDigest } from '../domain/image.ts';
-import type { NamedImage, NamedReference } from '../domain/sync-source.ts';
+import { HUB_NAMES, type NamedImage, type NamedReference } from '../domain/sync-source.ts';
 import { quoted } from '../domain/text.ts';
 import { toUrl } from '../domain/url.ts';
 import { openRegistry, platformsOf, type Registry, requireFew } from './mirror-sources.ts';
@@ -44,7 +44,6 @@ export interface ResolvedImages {
 }
 
 const ASKED_AT_ONCE = 8;
-const HUB = ['docker.io', 'index.docker.io'];
 /** Names of a registry that fail one after the other before the rest of its names is passed over. */
 const FAULTS_IN_A_ROW = 5;
 
@@ -179,11 +178,11 @@ function createRegistries({ ask, askPublic, withLogin }: ResolveOptions) {
 
   /** With the login. Docker Hub is asked under another name than its images have. */
   async function baseOf(host: string, repository: string): Promise<URL> {
-    const isHub = HUB.includes(host);
-    for (const name of isHub ? HUB : [host]) {
+    const isHub = HUB_NAMES.includes(host);
+    for (const name of isHub ? HUB_NAMES : [host]) {
       const url = toUrl(withScheme(await withLogin(`${name}/${repository}`)));
       if (url === null) throw unreachable(`${host} is not an address`);
-      if (isHub && url.username === '' && name !== HUB.at(-1)) continue;
+      if (isHub && url.username === '' && name !== HUB_NAMES.at(-1)) continue;
       url.pathname = '/';
       if (isHub) url.host = 'registry-1.docker.io';
       return url;
