@@ -12,10 +12,18 @@ const CLIENTS = new URL('clients.mjs', import.meta.url).pathname;
 const NAMES = new URL('names.lua', import.meta.url).pathname;
 
 /** Reads over connections that stay open. `share404`: of the answers, 0.5 for signature-1 and -2 in turn, 1 for a flood. */
-export async function loadReads(server, { names, seconds, share404 }) {
-  // an even place, as signature-1 comes ahead of signature-2
-  const from = String(2 * Math.floor(Math.random() * 1e6));
-  const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', NAMES, server.url, '--', names, from];
+export async function loadReads(server, { names, seconds, share404, from = someImage() }) {
+  const flags = [
+    '-t1',
+    `-c${CONNECTIONS}`,
+    `-d${seconds}s`,
+    '-s',
+    NAMES,
+    server.url,
+    '--',
+    names,
+    String(from),
+  ];
   const { said, cpuMs } = await costOf(server, 'wrk', flags);
   const resultLine = /^RESULT (.*)$/m.exec(said);
   if (resultLine === null) throw new Error(`wrk did not end well:\n${said}`);
@@ -27,11 +35,17 @@ export async function loadReads(server, { names, seconds, share404 }) {
     );
   }
   return {
+    requests: result.requests,
     perSecond: (1000 * result.requests) / result.durationMs,
     cpuUs: (1000 * cpuMs) / result.requests,
     p50Ms: result.p50Ms,
     p99Ms: result.p99Ms,
   };
+}
+
+/** An even place, as signature-1 comes ahead of signature-2. */
+function someImage() {
+  return 2 * Math.floor(Math.random() * 1e6);
 }
 
 /** Whole pulls: a new connection, signature-1, signature-2, close. Each answer is compared byte for byte. */

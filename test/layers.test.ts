@@ -197,7 +197,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
       'upstream',
     ],
     packages: ['commander'],
-    node: [...FILES, ...NETWORK, 'os', 'process', 'readline', 'readline/promises'],
+    node: [...FILES, ...NETWORK, 'os', 'process', 'readline', 'readline/promises', 'v8'],
     door: { file: 'cli/serve.ts', src: ['http', 'readers', 'ui'] },
   },
   'main.ts': { src: ['cli'], packages: [], node: ['process'] },

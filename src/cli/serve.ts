@@ -42,6 +42,7 @@ import type { Mirror } from '../service/mirror.ts';
 import { createSyncJobs } from '../service/sync-jobs.ts';
 import { createPages } from '../ui/site.ts';
 import { type BannerInput, formatBanner } from './banner.ts';
+import { setBytesOfEach } from './memory.ts';
 import { usableProcessors } from './processors.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
@@ -82,10 +83,16 @@ export async function runServe({
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
-  const fleet = createReaders(config, log);
+  const processes = readingProcesses(config, log);
+  const setBytes = setBytesOfEach(processes);
+  const fleet =
+    processes < 2
+      ? null
+      : createFleet({ size: processes - 1, setBytes, log, nowMs: systemClock.monotonicMs });
   const isNew = config.database === null && !existsSync(config.root);
   const composed = await open({
     ...(fleet === null ? {} : { readers: fleet }),
+    setBytes,
     config,
     current: () => config,
     sites: sitesOf(config),
@@ -225,11 +232,11 @@ function createEnding() {
   };
 }
 
-/** Null: this process alone answers reads. */
-function createReaders({ readers, read }: Config, log: Services['log']): Fleet | null {
+/** How many processes answer reads, with this one. */
+function readingProcesses({ readers, read }: Config, log: Services['log']): number {
   const wanted = readers === 'auto' ? usefulReaders(read) : readers;
   if (wanted > 1 && read === 'token') log.warn({ readers: wanted }, READERS_IN_VAIN);
-  return wanted < 2 ? null : createFleet({ size: wanted - 1, log, nowMs: systemClock.monotonicMs });
+  return wanted;
 }
 
 const READERS_IN_VAIN =

@@ -134,6 +134,8 @@ export interface ComposeOptions {
   readonly offersLogIns?: boolean;
   /** Left out: this process alone answers reads. */
   readonly readers?: ReadersBeside;
+  /** What sets in the memory of this process may hold. Left out: 64 MiB. */
+  readonly setBytes?: number;
 }
 
 export interface Connections extends ComposeOptions {

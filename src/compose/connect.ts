@@ -40,7 +40,7 @@ import { openHealth } from './server-health.ts';
 import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 import { untrustedVersion6Claim } from './untrusted-claim.ts';
 
-const SET_CACHE_BYTES = 64 * 1024 * 1024;
+const SET_BYTES = 64 * 1024 * 1024;
 
 export async function connect(options: Connections) {
   const { config, current, sites: wanted, log: everyLine, databases } = options;
@@ -75,7 +75,8 @@ export async function connect(options: Connections) {
   const upkeep = createSitesUpkeep(open.upkeeps);
   const releases = openReleases(store, options);
   const reader = createReader({
-    ...{ store: releases.store, viewOf: releases.releaseOf, clock, cacheBytes: SET_CACHE_BYTES },
+    ...{ store: releases.store, viewOf: releases.releaseOf, clock },
+    cacheBytes: options.setBytes ?? SET_BYTES,
     onForgotten: (image) => options.readers?.forgotten(image),
   });
   const verifyAgain = async (issuers: readonly string[]) => {

@@ -59,7 +59,7 @@ const USES_EVERY_MS = 60_000;
 const PUT_BACK_EVERY_MS = 60_000;
 /** Their questions would keep the connections of the node from the change that goes on. */
 const UPLOADS_AT_ONCE = 24;
-const SET_CACHE_BYTES = 64 * 1024 * 1024;
+const SET_BYTES = 64 * 1024 * 1024;
 
 /** What a serving node sets later. */
 interface Bells {
@@ -74,7 +74,7 @@ function createBells(): Bells {
   return { onElected: () => undefined, isLost: false, answeredAtMs: null, recorder: null };
 }
 
-export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'> &
+export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns' | 'setBytes'> &
   Pick<OpenPostgresOptions, 'tables' | 'movedBack'>;
 
 /**
@@ -83,6 +83,7 @@ export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'o
  */
 export async function openNode(options: NodeOptions) {
   const { config, current, log: everyLine, offersLogIns = false, tables = 'migrate' } = options;
+  const { setBytes: cacheBytes = SET_BYTES } = options;
   const clock = systemClock;
   // a command may not be able to read the secrets that they name
   const providers = offersLogIns ? await readLogInProviders(config) : null;
@@ -124,7 +125,7 @@ export async function openNode(options: NodeOptions) {
   const { tombstones } = stores;
   const releases = createReleaseView({ store, index, tombstones, settings: () => current().releases });
   const { store: stored, releaseOf: viewOf } = releases;
-  const reader = createReader({ store: stored, clock, cacheBytes: SET_CACHE_BYTES, viewOf });
+  const reader = createReader({ store: stored, clock, cacheBytes, viewOf });
 
   /** Takes up what another node has changed. */
   async function refreshKeyring(number: number): Promise<void> {

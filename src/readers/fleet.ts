@@ -26,6 +26,8 @@ const LIVES_MS = 60_000;
 export interface FleetOptions {
   /** How many processes beside this one. */
   readonly size: number;
+  /** What the copies of sets in each of them may hold. */
+  readonly setBytes: number;
   readonly log: Log;
   readonly nowMs: () => number;
   /** Another program than a reader, for tests. */
@@ -69,7 +71,7 @@ export interface Fleet {
   abort(): Promise<void>;
 }
 
-export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
+export function createFleet({ size, setBytes, log, nowMs, script }: FleetOptions): Fleet {
   let begun: FleetStart | null = null;
   const links = new Set<Link>();
   const news = createNews(links, () => begun);
@@ -85,6 +87,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
     const startedMs = nowMs();
     const link: Link = new Link({
       sockets: start.listeners.map(({ fd }) => fd),
+      setBytes,
       ...(script === undefined ? {} : { script }),
       onMessage: (message) => take(start, link, message),
       onEnd(how) {

@@ -23,6 +23,8 @@ const NO_REPORT: Pick<Report, 'buffer' | 'cache' | 'traffic'> = {
 
 export interface LinkOptions {
   readonly sockets: readonly number[];
+  /** What its copies of sets may hold. */
+  readonly setBytes: number;
   readonly script?: URL;
   readonly onMessage: (message: FromReader) => void;
   readonly onEnd: (how: string) => void;
@@ -49,8 +51,9 @@ export class Link {
   #lastFlush = 0;
   #silent = 0;
 
-  constructor({ sockets, script = new URL('./process.js', import.meta.url), onMessage, onEnd }: LinkOptions) {
-    const started = startReader(script, sockets);
+  constructor({ script = new URL('./process.js', import.meta.url), ...options }: LinkOptions) {
+    const { onMessage, onEnd } = options;
+    const started = startReader(script, options);
     this.#child = started instanceof Error ? null : started;
     this.ended = new Promise((resolve) => {
       let isOver = false;
@@ -172,9 +175,12 @@ export class Link {
 }
 
 /** Of some faults fork() tells by an event, and others it throws: ENOMEM, say. */
-function startReader(script: URL, sockets: readonly number[]): ChildProcess | Error {
+function startReader(
+  script: URL,
+  { sockets, setBytes }: Pick<LinkOptions, 'sockets' | 'setBytes'>,
+): ChildProcess | Error {
   try {
-    return fork(script, [], {
+    return fork(script, [String(setBytes)], {
       serialization: 'advanced',
       // standard error for what V8 says when it ends a process
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...sockets],

@@ -19,8 +19,6 @@ import {
   type ToReader,
 } from './messages.ts';
 
-const CACHE_BYTES = 64 * 1024 * 1024;
-
 /** A message that cannot be sent has nobody to read it: the other process has ended, and 'disconnect' ends this one. */
 function tell(message: FromReader): void {
   process.send?.(message, () => undefined);
@@ -36,7 +34,7 @@ const log: Log = {
 const counts = gatherRequestCounts();
 const copies = createCopies({
   clock: systemClock,
-  cacheBytes: CACHE_BYTES,
+  cacheBytes: Number(process.argv[2]), // link.ts gives it
   ask: (asks) => tell({ kind: 'asks', asks }),
   later: setImmediate,
 });

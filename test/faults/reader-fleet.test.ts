@@ -40,7 +40,13 @@ describe('a fleet of reader processes', () => {
 
   function start(): Fleet {
     const script = new URL('./reader-child.js', import.meta.url);
-    fleet = createFleet({ size: 1, log: createLog(), nowMs: () => performance.now(), script });
+    fleet = createFleet({
+      size: 1,
+      setBytes: 1024 * 1024,
+      log: createLog(),
+      nowMs: () => performance.now(),
+      script,
+    });
     fleet.start(START);
     return fleet;
   }
@@ -75,7 +81,7 @@ describe('a fleet of reader processes', () => {
     process.env.READER_CHILD = 'busy';
     const log = createLog();
     const script = new URL('./reader-child.js', import.meta.url);
-    fleet = createFleet({ size: 1, log, nowMs: () => performance.now(), script });
+    fleet = createFleet({ size: 1, setBytes: 1024 * 1024, log, nowMs: () => performance.now(), script });
     const ownLetGo: number[] = [];
     const listener = {
       fd: 2,
@@ -92,7 +98,13 @@ describe('a fleet of reader processes', () => {
 
   it('ends half of the connections of its owner when that answers everything', async () => {
     const script = new URL('./reader-child.js', import.meta.url);
-    fleet = createFleet({ size: 1, log: createLog(), nowMs: () => performance.now(), script });
+    fleet = createFleet({
+      size: 1,
+      setBytes: 1024 * 1024,
+      log: createLog(),
+      nowMs: () => performance.now(),
+      script,
+    });
     const ownLetGo: number[] = [];
     let requests = 0;
     const listener = {
