@@ -138,7 +138,7 @@ describe('a reader process', () => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { fd } = (server as typeof server & { readonly _handle: { readonly fd: number } })._handle;
-    const reader = fork(new URL('../../src/readers/process.js', import.meta.url), [], {
+    const reader = fork(new URL('../../src/readers/process.js', import.meta.url), [String(1024 * 1024)], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', fd],
     });
