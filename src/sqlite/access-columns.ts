@@ -5,8 +5,10 @@ import type { DroppedCount, MissingCount, ReadCount } from '../domain/ports.ts';
 
 export interface PackedBatch {
   readonly images: PackedImages;
-  /** Addresses, agents, names of tokens, signatures. */
+  /** Addresses, agents, names of tokens. */
   readonly texts: readonly string[];
+  /** SHA256_BYTES for each signature that was sent; one may stand here several times. */
+  readonly signatures: Uint8Array;
   /** READ_WIDTH numbers for each row. */
   readonly reads: Float64Array;
   /** MISSING_WIDTH numbers for each row. */
@@ -26,9 +28,11 @@ interface PackedImages {
 /** Site, path, layout, algorithm, digest. */
 export type ImageParts = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 
-const DIGEST_BYTES = 64;
+/** Of memory for an image's digest; those of SHA-256 fill half of it. */
+export const DIGEST_BYTES = 64;
+export const SHA256_BYTES = 32;
 /** The memory for digests begins with so many, and doubles. */
-const FIRST_IMAGES = 64;
+const FIRST_DIGESTS = 64;
 const KINDS = (['repository', 'release'] as const).flatMap((layout) =>
   (
     [
@@ -52,6 +56,7 @@ const NONE = -1;
 export class BatchPacker {
   readonly #images = new ImagePacker();
   readonly #texts = new Positions();
+  readonly #signatures = new Digests(SHA256_BYTES);
   readonly #reads: number[] = [];
   readonly #missing: number[] = [];
   #dropped: DroppedCount | undefined;
@@ -65,7 +70,7 @@ export class BatchPacker {
       this.#texts.of(address),
       this.#optional(agent),
       this.#optional(token),
-      this.#optional(signatureSha256),
+      signatureSha256 === null ? NONE : this.#signatures.add(signatureSha256),
       read.firstAt.getTime(),
       read.lastAt.getTime(),
       read.count,
@@ -86,6 +91,7 @@ export class BatchPacker {
     return {
       images: this.#images.packed(),
       texts: this.#texts.texts,
+      signatures: this.#signatures.packed(),
       reads: new Float64Array(this.#reads),
       missing: new Float64Array(this.#missing),
       ...(this.#dropped === undefined ? {} : { dropped: this.#dropped }),
@@ -98,49 +104,69 @@ export class BatchPacker {
 }
 
 /** The bytes of memory that it takes, about. */
-export function sizeOf({ images, texts, reads, missing }: PackedBatch): number {
+export function sizeOf({ images, texts, signatures, reads, missing }: PackedBatch): number {
   const lengths = [...texts, ...images.paths].reduce((sum, text) => sum + text.length + 16, 0);
-  return (
-    lengths + reads.byteLength + missing.byteLength + images.parts.byteLength + images.digests.byteLength
-  );
+  const arrays = [images.parts, images.digests, signatures, reads, missing];
+  return arrays.reduce((sum, { byteLength }) => sum + byteLength, lengths);
 }
 
 class ImagePacker {
   readonly #parts: number[] = [];
-  #digests = Buffer.alloc(DIGEST_BYTES * FIRST_IMAGES);
+  readonly #digests = new Digests(DIGEST_BYTES);
   readonly #positions = new Map<ImageId, number>();
+  /** Most reads of an image follow each other. */
+  #last: ImageId | null = null;
+  #lastPosition = 0;
   readonly #sites = new Positions();
   readonly #paths = new Positions();
 
   /** The same image may come in several objects, and then stands here several times. */
   of(image: ImageId): number {
+    if (image === this.#last) return this.#lastPosition;
     const known = this.#positions.get(image);
-    if (known !== undefined) return known;
-    const position = this.add(image);
-    this.#positions.set(image, position);
+    const position = known ?? this.add(image);
+    if (known === undefined) this.#positions.set(image, position);
+    this.#last = image;
+    this.#lastPosition = position;
     return position;
   }
 
   /** As of(), for one that comes once. */
   add({ site, path, layout, algorithm, hex }: ImageId): number {
-    const position = this.#parts.length / IMAGE_WIDTH;
     const kind = KINDS.findIndex((one) => one.layout === layout && one.algorithm === algorithm);
     this.#parts.push(this.#sites.of(site), this.#paths.of(path), kind);
-    const from = DIGEST_BYTES * position;
-    if (from === this.#digests.length) this.#digests = Buffer.concat([this.#digests], 2 * from);
-    this.#digests.write(hex, from, 'hex');
-    return position;
+    return this.#digests.add(hex);
   }
 
   packed(): PackedImages {
     const parts = new Uint32Array(this.#parts);
-    // of its own: a message holds the whole memory behind a view
-    const digests = Uint8Array.prototype.slice.call(
-      this.#digests,
-      0,
-      (DIGEST_BYTES * parts.length) / IMAGE_WIDTH,
-    );
-    return { sites: this.#sites.texts, paths: this.#paths.texts, parts, digests };
+    return { sites: this.#sites.texts, paths: this.#paths.texts, parts, digests: this.#digests.packed() };
+  }
+}
+
+/** Digests behind each other, each in as many bytes. */
+class Digests {
+  readonly #width: number;
+  #bytes: Buffer;
+  #size = 0;
+
+  constructor(width: number) {
+    this.#width = width;
+    this.#bytes = Buffer.alloc(width * FIRST_DIGESTS);
+  }
+
+  /** Its position. */
+  add(hex: string): number {
+    const from = this.#width * this.#size;
+    if (from === this.#bytes.length) this.#bytes = Buffer.concat([this.#bytes], 2 * from);
+    this.#bytes.write(hex, from, 'hex');
+    this.#size += 1;
+    return this.#size - 1;
+  }
+
+  /** Of its own: a message holds the whole memory behind a view. */
+  packed(): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.#bytes, 0, this.#width * this.#size);
   }
 }
 
@@ -165,7 +191,8 @@ export interface PackedRead {
   readonly address: string;
   readonly agent: string | null;
   readonly token: string | null;
-  readonly signatureSha256: string | null;
+  /** Its position in the batch. */
+  readonly signature: number | null;
   readonly firstAtMs: number;
   readonly lastAtMs: number;
   readonly count: number;
@@ -192,19 +219,36 @@ export function imageIn({ images }: PackedBatch, position: number): ImageParts {
   return [knownAt(sites, parts[at]), knownAt(paths, parts[at + 1]), layout, algorithm, digest];
 }
 
+/** Whether its digest has SHA256_BYTES. */
+export function isShortDigest({ images }: PackedBatch, position: number): boolean {
+  return knownAt(KINDS, images.parts[IMAGE_WIDTH * position + 2]).bytes === SHA256_BYTES;
+}
+
+/** A number for its site, path, layout and algorithm, which no other has in this batch. */
+export function placeIn({ images: { sites, paths, parts } }: PackedBatch, position: number): number {
+  const at = IMAGE_WIDTH * position;
+  return ((parts[at + 2] ?? 0) * sites.length + (parts[at] ?? 0)) * paths.length + (parts[at + 1] ?? 0);
+}
+
+export function signatureIn({ signatures }: PackedBatch, position: number): Uint8Array {
+  const from = SHA256_BYTES * position;
+  if (from + SHA256_BYTES > signatures.length) throw new Error('a packed batch names what it does not hold');
+  return signatures.subarray(from, from + SHA256_BYTES);
+}
+
 export function* readsIn({ texts, reads }: PackedBatch): Generator<PackedRead> {
   const column = (at: number) => reads[at] ?? NONE;
+  const number = (at: number) => (column(at) === NONE ? null : column(at));
   const text = (at: number) => (column(at) === NONE ? null : knownAt(texts, reads[at]));
   for (let at = 0; at < reads.length; at += READ_WIDTH) {
-    const number = column(at + 1);
     yield {
       image: column(at),
-      number: number === NONE ? null : number,
+      number: number(at + 1),
       status: column(at + 2),
       address: knownAt(texts, reads[at + 3]),
       agent: text(at + 4),
       token: text(at + 5),
-      signatureSha256: text(at + 6),
+      signature: number(at + 6),
       firstAtMs: column(at + 7),
       lastAtMs: column(at + 8),
       count: column(at + 9),

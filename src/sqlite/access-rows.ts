@@ -7,7 +7,6 @@ import { networkOf } from '../domain/network.ts';
 import { isAddressOf } from '../domain/person.ts';
 import type { Person } from '../domain/records.ts';
 import {
-  countImages,
   type ImageParts,
   imageIn,
   missingIn,
@@ -16,6 +15,7 @@ import {
   type PackedRead,
   readsIn,
 } from './access-columns.ts';
+import { DayImages, DaySignatures } from './day-ids.ts';
 import { deleteForGood, emptyJournal } from './forget.ts';
 import { NumberSet } from './number-set.ts';
 import { inTransaction } from './open.ts';
@@ -40,9 +40,6 @@ const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
 
 /** How many missing images are remembered: they take 8 MiB. */
 const MISSING_KEPT = 250_000;
-
-/** How many ids of images, and of signatures, are remembered from batch to batch. */
-const IDS_KEPT = 20_000;
 
 interface Hour {
   readonly hour: number;
@@ -73,10 +70,7 @@ export class DayRows {
   readonly #addresses: Dictionary;
   readonly #agents: Dictionary;
   readonly #tokens: Dictionary;
-  readonly #selectImage: Statement<ImageParts, number>;
-  readonly #insertImage: Statement<ImageParts>;
-  /** By their parts as one text. Rows of images are never deleted. */
-  readonly #imageIds = new Map<string, number>();
+  readonly #images: DayImages;
   readonly #addToRead: Statement<[...Counts, ...ReadKey]>;
   readonly #addRead: Statement<[...ReadKey, ...Counts]>;
   readonly #newRows = new NewRows();
@@ -89,7 +83,7 @@ export class DayRows {
   readonly #others = new Map<string, Other>();
   readonly #selectHour: Statement<[number], Hour>;
   readonly #writeHour: Statement<[number, number, number, number]>;
-  readonly #signatures: SignatureIds;
+  readonly #signatures: DaySignatures;
   readonly #addDropped: Statement<[number, number, number, number]>;
   readonly #reopen: Statement<[]>;
   readonly #close: Statement<[number]>;
@@ -99,7 +93,8 @@ export class DayRows {
     this.#addresses = new Dictionary(db, 'address', ADDRESSES);
     this.#agents = new Dictionary(db, 'agent', AGENTS);
     this.#tokens = new Dictionary(db, 'token', TOKENS);
-    this.#signatures = new SignatureIds(db);
+    this.#images = new DayImages(db);
+    this.#signatures = new DaySignatures(db);
     this.#addDropped = db.prepare(`
       INSERT INTO dropped (hour, count, first_at_ms, last_at_ms)
       VALUES (?, ?, ?, ?)
@@ -114,15 +109,6 @@ export class DayRows {
       UPDATE day
       SET closed_at_ms = NULL
       WHERE closed_at_ms IS NOT NULL`);
-    this.#selectImage = db
-      .prepare<ImageParts, number>(`
-        SELECT id
-        FROM image
-        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
-      .pluck();
-    this.#insertImage = db.prepare(`
-      INSERT INTO image (site, path, layout, algorithm, digest)
-      VALUES (?, ?, ?, ?, ?)`);
     this.#addToRead = db.prepare(`
       UPDATE read
       SET first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), count = count + ?, bytes = bytes + ?
@@ -182,7 +168,7 @@ export class DayRows {
       // rows that were rolled back do not count against the bounds
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
-      this.#imageIds.clear();
+      this.#images.forget();
       this.#seenMissing.clear();
       this.#signatures.forget();
       throw error;
@@ -190,7 +176,7 @@ export class DayRows {
       // what they remember may have been rolled back, and must not grow over the day
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
-      if (this.#imageIds.size > IDS_KEPT) this.#imageIds.clear();
+      this.#images.forgetMany();
       if (this.#seenMissing.size > MISSING_KEPT) this.#seenMissing.clear();
       this.#signatures.forgetMany();
     }
@@ -278,13 +264,10 @@ export class DayRows {
         lastAt.getTime(),
       );
     }
-    const imageIds = new Float64Array(countImages(batch));
-    for (const read of readsIn(batch)) {
-      const known = imageIds[read.image] ?? 0;
-      const imageId = known === 0 ? this.#imageId(imageIn(batch, read.image)) : known;
-      imageIds[read.image] = imageId;
-      this.#writeRead(read, imageId);
-    }
+    const imageId = this.#images.of(batch);
+    const signatureId = this.#signatures.of(batch);
+    for (const read of readsIn(batch))
+      this.#writeRead(read, imageId(read.image), read.signature === null ? 0 : signatureId(read.signature));
     const hours = new Map<number, Hour>();
     for (const one of missingIn(batch)) this.#writeMissing(one, imageIn(batch, one.image), hours);
     for (const hour of hours.values()) {
@@ -299,13 +282,12 @@ export class DayRows {
   /**
    * When a network has too many rows, its further reads are counted by the hour, without the parts that a client can invent.
    */
-  #writeRead(read: PackedRead, imageId: number): void {
-    const { number, status, address, agent, token, signatureSha256, firstAtMs } = read;
+  #writeRead(read: PackedRead, imageId: number, signatureId: number): void {
+    const { number, status, address, agent, token, firstAtMs } = read;
     const more: Counts = [firstAtMs, read.lastAtMs, read.count, read.bytes];
     const minute = Math.floor(firstAtMs / MINUTE_MS);
     const network = networkOf(address);
     const tokenId = token === null ? 0 : this.#tokens.idOf(token);
-    const signatureId = signatureSha256 === null ? 0 : this.#signatures.idOf(signatureSha256);
     // an hour's row is as good for what has no agent any more
     if (agent !== null || !this.#newRows.areSpent(minute, network)) {
       const key: ReadKey = [
@@ -345,17 +327,6 @@ export class DayRows {
     if (network === address) return this.#addresses.idOf(address);
     const id = this.#addresses.idOf(address, network);
     return id === OTHER_ID ? this.#addresses.idOf(network) : id;
-  }
-
-  #imageId(parts: ImageParts): number {
-    const [site, path, layout, algorithm, digest] = parts;
-    // neither a site's name nor a path has a space
-    const key = `${site} ${path} ${layout} ${algorithm} ${Buffer.from(digest.buffer, digest.byteOffset, digest.length).toString('latin1')}`;
-    const known = this.#imageIds.get(key);
-    if (known !== undefined) return known;
-    const id = this.#selectImage.get(...parts) ?? Number(this.#insertImage.run(...parts).lastInsertRowid);
-    this.#imageIds.set(key, id);
-    return id;
   }
 
   #writeMissing(
@@ -559,44 +530,6 @@ class Dictionary {
     }
     this.#insert.run(newest + 1, text);
     return newest + 1;
-  }
-}
-
-/** Table signature. It is bounded by what is stored: nobody can make up what a read got. */
-class SignatureIds {
-  readonly #select: Statement<[Uint8Array], number>;
-  readonly #insert: Statement<[Uint8Array]>;
-  readonly #ids = new Map<string, number>();
-
-  constructor(db: Database) {
-    this.#select = db
-      .prepare<[Uint8Array], number>(`
-        SELECT id
-        FROM signature
-        WHERE sha256 = ?`)
-      .pluck();
-    this.#insert = db.prepare(`
-      INSERT INTO signature (sha256)
-      VALUES (?)`);
-  }
-
-  idOf(sha256: string): number {
-    const known = this.#ids.get(sha256);
-    if (known !== undefined) return known;
-    const bytes = Buffer.from(sha256, 'hex');
-    const id = this.#select.get(bytes) ?? Number(this.#insert.run(bytes).lastInsertRowid);
-    this.#ids.set(sha256, id);
-    return id;
-  }
-
-  /** Call it after a batch that was rolled back. */
-  forget(): void {
-    this.#ids.clear();
-  }
-
-  /** Call it after each batch: most signatures are sent again soon. */
-  forgetMany(): void {
-    if (this.#ids.size > IDS_KEPT) this.#ids.clear();
   }
 }
 

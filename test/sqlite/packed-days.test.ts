@@ -3,7 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
-import { imageIn, missingIn, type PackedBatch, readsIn } from '../../src/sqlite/access-columns.ts';
+import {
+  imageIn,
+  missingIn,
+  type PackedBatch,
+  readsIn,
+  signatureIn,
+} from '../../src/sqlite/access-columns.ts';
 import { packDays } from '../../src/sqlite/packed-days.ts';
 
 const MIDNIGHT = Date.UTC(2026, 10, 30);
@@ -59,9 +65,10 @@ test('a large batch is packed whole, and others have their turn meanwhile', asyn
   assert.deepEqual([...days.keys()], ['2026-11-29', '2026-11-30']);
   const batches = [...days.values()];
   const unpackedReads = batches.flatMap((batch) =>
-    [...readsIn(batch)].map(({ firstAtMs, lastAtMs, ...read }) => ({
+    [...readsIn(batch)].map(({ firstAtMs, lastAtMs, signature, ...read }) => ({
       ...read,
       image: namesOf(batch, read.image),
+      signatureSha256: signature === null ? null : Buffer.from(signatureIn(batch, signature)).toString('hex'),
       firstAt: new Date(firstAtMs),
       lastAt: new Date(lastAtMs),
     })),
@@ -81,4 +88,5 @@ test('a large batch is packed whole, and others have their turn meanwhile', asyn
 test('what is packed of a few images takes the memory of those alone', async () => {
   const [batch] = (await packDays({ reads: [readOf(2)], missing: [] })).values();
   assert.equal(batch?.images.digests.buffer.byteLength, 64);
+  assert.equal(batch.signatures.buffer.byteLength, 32);
 });
