@@ -13,6 +13,7 @@ import {
   type RecordFilter,
   repositoryOf,
 } from '../domain/records.ts';
+import { IS_DIGEST, IS_SHA256 } from './day-ids.ts';
 import { addPlace, type Missing, MissingRows } from './missing-rows.ts';
 import {
   closedOnError,
@@ -502,7 +503,8 @@ class OpenDay implements DayOfMissing {
     addPlace(conditions, { site, repository });
     if (image !== null) {
       const { digest, place } = image;
-      conditions.add('algorithm = ? AND digest = ?', digest.algorithm, Buffer.from(digest.hex, 'hex'));
+      const bytes = Buffer.from(digest.hex, 'hex');
+      conditions.add(`${IS_DIGEST} AND algorithm = ?`, bytes, bytes, digest.algorithm);
       if (place !== null) conditions.add('layout = ? AND path = ?', place.layout, place.path);
     }
     return this.#statements
@@ -534,9 +536,10 @@ class OpenDay implements DayOfMissing {
   #signatureIds(wanted: ReadonlySet<string>): Ids {
     if (!this.#namesBytes || wanted.size === 0) return [];
     if (wanted.size <= FEW) {
-      return [...wanted].flatMap((sha256) =>
-        this.#idsOf('signature', 'sha256 = ?', Buffer.from(sha256, 'hex')),
-      );
+      return [...wanted].flatMap((sha256) => {
+        const bytes = Buffer.from(sha256, 'hex');
+        return this.#idsOf('signature', IS_SHA256, bytes, bytes);
+      });
     }
     const select = this.#statements.of<{ id: number; sha256: Uint8Array }>(
       'SELECT id, sha256 FROM signature',

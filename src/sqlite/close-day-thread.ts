@@ -33,8 +33,8 @@ function addIndexes(db: Database): void {
   for (const column of ['image', 'address', 'signature']) {
     db.exec(`CREATE INDEX IF NOT EXISTS read_by_${column} ON read (${column})`);
   }
-  // for a digest below any path
-  db.exec('CREATE INDEX IF NOT EXISTS image_by_digest ON image (digest)');
+  // a digest below any path is found by image_by_start
+  db.exec('CREATE INDEX IF NOT EXISTS image_by_place ON image (site, path, layout, algorithm, digest)');
   db.exec('CREATE INDEX IF NOT EXISTS missing_once_by_digest ON missing_once (digest)');
   db.exec('ANALYZE');
 }

@@ -21,9 +21,14 @@ const PLACES_KEPT = 10_000;
 
 const WORD_BYTES = 4;
 
+/** What indexes have of a digest; keep in sync with migrations/access/0004. It takes the digest twice. */
+export const IS_DIGEST = 'substr(digest, 1, 6) = substr(?, 1, 6) AND digest = ?';
+/** The same of a signature. */
+export const IS_SHA256 = 'substr(sha256, 1, 6) = substr(?, 1, 6) AND sha256 = ?';
+
 /** Table image. Rows are never deleted, and no other thread adds any. */
 export class DayImages {
-  readonly #select: Statement<ImageParts, number>;
+  readonly #select: Statement<[Uint8Array, Uint8Array, string, string, string, string], number>;
   readonly #insert: Statement<ImageParts>;
   /** By their places, and digests of SHA-256; others are looked up for each batch. */
   readonly #ids = new DigestIds();
@@ -31,10 +36,10 @@ export class DayImages {
 
   constructor(db: Database) {
     this.#select = db
-      .prepare<ImageParts, number>(`
+      .prepare<[Uint8Array, Uint8Array, string, string, string, string], number>(`
         SELECT id
         FROM image
-        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+        WHERE ${IS_DIGEST} AND path = ? AND site = ? AND layout = ? AND algorithm = ?`)
       .pluck();
     this.#insert = db.prepare(`
       INSERT INTO image (site, path, layout, algorithm, digest)
@@ -58,7 +63,9 @@ export class DayImages {
   }
 
   idOf(parts: ImageParts): number {
-    return this.#select.get(...parts) ?? Number(this.#insert.run(...parts).lastInsertRowid);
+    const [site, path, layout, algorithm, digest] = parts;
+    const known = this.#select.get(digest, digest, path, site, layout, algorithm);
+    return known ?? Number(this.#insert.run(...parts).lastInsertRowid);
   }
 
   /** `places` has the numbers of those that the batch has named before, by their numbers in it. */
@@ -97,16 +104,16 @@ export class DayImages {
 
 /** Table signature. It is bounded by what is stored: nobody can make up what a read got. */
 export class DaySignatures {
-  readonly #select: Statement<[Uint8Array], number>;
+  readonly #select: Statement<[Uint8Array, Uint8Array], number>;
   readonly #insert: Statement<[Uint8Array]>;
   readonly #ids = new DigestIds();
 
   constructor(db: Database) {
     this.#select = db
-      .prepare<[Uint8Array], number>(`
+      .prepare<[Uint8Array, Uint8Array], number>(`
         SELECT id
         FROM signature
-        WHERE sha256 = ?`)
+        WHERE ${IS_SHA256}`)
       .pluck();
     this.#insert = db.prepare(`
       INSERT INTO signature (sha256)
@@ -127,7 +134,7 @@ export class DaySignatures {
   }
 
   idOf(sha256: Uint8Array): number {
-    return this.#select.get(sha256) ?? Number(this.#insert.run(sha256).lastInsertRowid);
+    return this.#select.get(sha256, sha256) ?? Number(this.#insert.run(sha256).lastInsertRowid);
   }
 
   /** Call it after a batch that was rolled back. */
@@ -137,6 +144,6 @@ export class DaySignatures {
 
   /** Call it after each batch. */
   forgetMany(): void {
-    if (this.#ids.size > IDS_KEPT) this.#ids.clear();
+    if (this.#ids.size > IDS_KEPT) this.forget();
   }
 }

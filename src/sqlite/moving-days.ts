@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
 import { parseLongImageFolder } from '../domain/image.ts';
 import type { MovedRow, MovedValue } from '../domain/moving.ts';
+import { DayImages, DaySignatures } from './day-ids.ts';
 import { closeInItsFile, inTransaction, openForWriting } from './open.ts';
 
 interface Dropped {
@@ -133,60 +134,53 @@ type TextTable = 'address' | 'agent' | 'token';
 /** Rows that many reads share. Row 0 stands for none, or for all that came after a bound. */
 class Ids {
   readonly #texts: Readonly<Record<TextTable, Shared>>;
-  readonly #signatures: Shared;
-  readonly #selectImage: Statement<Parts, number>;
-  readonly #insertImage: Statement<Parts>;
-  readonly #images = new Map<string, number>();
+  readonly #signatures: DaySignatures;
+  readonly #signatureIds = new Map<string, number>();
+  readonly #images: DayImages;
+  readonly #imageIds = new Map<string, number>();
 
   constructor(db: Database) {
-    const texts = (table: TextTable) => new Shared(db, table, 'text');
+    const texts = (table: TextTable) => new Shared(db, table);
     this.#texts = { address: texts('address'), agent: texts('agent'), token: texts('token') };
-    this.#signatures = new Shared(db, 'signature', 'sha256');
-    this.#selectImage = db
-      .prepare<Parts, number>(
-        'SELECT id FROM image WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?',
-      )
-      .pluck();
-    this.#insertImage = db.prepare(
-      'INSERT INTO image (site, path, layout, algorithm, digest) VALUES (?, ?, ?, ?, ?)',
-    );
+    this.#signatures = new DaySignatures(db);
+    this.#images = new DayImages(db);
   }
 
   ofText(table: TextTable, text: string): number {
-    return this.#texts[table].idOf(text, text);
+    return this.#texts[table].idOf(text);
   }
 
   ofSignature(sha256: MovedValue): number {
     if (!(sha256 instanceof Uint8Array)) return 0;
-    return this.#signatures.idOf(sha256, Buffer.from(sha256).toString('hex'));
+    return idIn(this.#signatureIds, Buffer.from(sha256).toString('hex'), () => this.#signatures.idOf(sha256));
   }
 
   ofImage(row: MovedRow): number {
-    const key = `${row.site} ${row.folder}`;
-    const known = this.#images.get(key);
-    if (known !== undefined) return known;
-    const parts = partsOf(row);
-    const id = this.#selectImage.get(...parts) ?? Number(this.#insertImage.run(...parts).lastInsertRowid);
-    this.#images.set(key, id);
-    return id;
+    return idIn(this.#imageIds, `${row.site} ${row.folder}`, () => this.#images.idOf(partsOf(row)));
   }
 }
 
+function idIn(ids: Map<string, number>, key: string, find: () => number): number {
+  const id = ids.get(key) ?? find();
+  ids.set(key, id);
+  return id;
+}
+
 class Shared {
-  readonly #select: Statement<[MovedValue], number>;
-  readonly #insert: Statement<[MovedValue]>;
+  readonly #select: Statement<[string], number>;
+  readonly #insert: Statement<[string]>;
   readonly #ids = new Map<string, number>();
 
-  constructor(db: Database, table: string, column: string) {
-    this.#select = db.prepare<[MovedValue], number>(`SELECT id FROM ${table} WHERE ${column} = ?`).pluck();
-    this.#insert = db.prepare<[MovedValue]>(`INSERT INTO ${table} (${column}) VALUES (?)`);
+  constructor(db: Database, table: TextTable) {
+    this.#select = db.prepare<[string], number>(`SELECT id FROM ${table} WHERE text = ?`).pluck();
+    this.#insert = db.prepare<[string]>(`INSERT INTO ${table} (text) VALUES (?)`);
   }
 
-  idOf(content: MovedValue, key: string): number {
-    const known = this.#ids.get(key);
-    if (known !== undefined) return known;
-    const id = this.#select.get(content) ?? Number(this.#insert.run(content).lastInsertRowid);
-    this.#ids.set(key, id);
-    return id;
+  idOf(text: string): number {
+    return idIn(
+      this.#ids,
+      text,
+      () => this.#select.get(text) ?? Number(this.#insert.run(text).lastInsertRowid),
+    );
   }
 }

@@ -50,13 +50,20 @@ export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: 
       throw new LookasideError('STORE_UNAVAILABLE', `${file}: the file system refuses SQLite's WAL mode`);
     }
     configure(db);
-    asUnusable(file, () => migrate(db, kind, APPLICATION_IDS[kind]));
+    asUnusable(file, () => bringUpToDate(db, kind));
     // what undoes one of the writes that share a transaction; migrations may need more room than memory has
     db.pragma('temp_store = MEMORY');
     assertFull(db);
     if (isNew) syncFolder(dirname(file));
     return db;
   });
+}
+
+function bringUpToDate(db: Database, kind: DatabaseKind): void {
+  // a table that is made anew is not searched for what refers to each of its rows
+  if (kind === 'access') db.pragma('foreign_keys = OFF');
+  migrate(db, kind, APPLICATION_IDS[kind]);
+  db.pragma('foreign_keys = ON');
 }
 
 /** A read-only connection to a file that was opened for writing before. @throws UnusableFile, and SQLite's own errors */

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import Database from 'better-sqlite3';
 import { BatchPacker } from '../../src/sqlite/access-columns.ts';
 import { DayRows } from '../../src/sqlite/access-rows.ts';
 import { openForWriting } from '../../src/sqlite/open.ts';
@@ -60,11 +62,10 @@ test('images and signatures of a batch that was rolled back are not taken for ot
   }
 });
 
-test('images that differ in a part of their name alone have rows of their own, in each batch', async () => {
+test('images that differ in a part of their name alone have one row each, also after a restart', async () => {
   await using temp = await openTempFolder();
   const db = openForWriting(`${temp.path}/2026-11-22.db`, 'access');
   try {
-    const rows = new DayRows(db);
     const hex = 'ab'.repeat(32);
     const one = {
       site: 'default',
@@ -83,7 +84,13 @@ test('images that differ in a part of their name alone have rows of their own, i
       { ...one, algorithm: 'sha384' as const, hex: hex + hex.slice(32) },
     ];
     const common = { number: 1, status: 200, address: '192.0.2.1', agent: 'skopeo', token: null };
-    for (const order of [images, [...images].reverse(), images.slice(2)]) {
+    const rows = new DayRows(db);
+    const afterRestart = new DayRows(db);
+    for (const [order, by] of [
+      [images, rows],
+      [[...images].reverse(), rows],
+      [images.slice(2), afterRestart],
+    ] as const) {
       const packer = new BatchPacker();
       for (const image of order)
         packer.addRead({
@@ -95,7 +102,7 @@ test('images that differ in a part of their name alone have rows of their own, i
           count: 1,
           bytes: 5,
         });
-      rows.write(packer.batch());
+      by.write(packer.batch());
     }
     const stored = db
       .prepare<[], { name: string; count: number }>(`
@@ -112,6 +119,39 @@ test('images that differ in a part of their name alone have rows of their own, i
       })),
     );
     assert.equal(db.prepare('SELECT count(*) FROM signature WHERE id > 0').pluck().get(), 1);
+  } finally {
+    db.close();
+  }
+});
+
+test('a day that an older version began goes on with its images, and is closed anew', async () => {
+  await using temp = await openTempFolder();
+  const file = `${temp.path}/2026-11-22.db`;
+  const old = new Database(file);
+  for (const name of ['0001_access', '0002_asking', '0003_missing-once'])
+    old.exec(readFileSync(`migrations/access/${name}.sql`, 'utf8'));
+  old.exec(`
+    INSERT INTO image VALUES (3, 'default', 'aa', 'repository', 'sha256', x'${imageOf('aa').hex}');
+    INSERT INTO signature VALUES (5, x'${'aa'.padEnd(64, '0')}');
+    INSERT INTO address VALUES (1, '192.0.2.1');
+    INSERT INTO agent VALUES (1, 'skopeo');
+    INSERT INTO read VALUES (${AT.getTime() / 60_000}, 3, 1, 200, 1, 1, 0, 5, 0, 1, 4, 20);
+    UPDATE day SET closed_at_ms = 1;
+    CREATE INDEX image_by_digest ON image (digest);`);
+  old.pragma(`application_id = ${0x6c6b4143}`);
+  old.pragma('user_version = 3');
+  old.close();
+  const db = openForWriting(file, 'access');
+  try {
+    assert.equal(db.prepare('SELECT closed_at_ms FROM day').pluck().get(), null);
+    new DayRows(db).write(batchOf('aa', 'bb'));
+    assert.deepEqual(db.prepare('SELECT image, signature, count FROM read ORDER BY image').raw().all(), [
+      [3, 5, 5],
+      [4, 6, 1],
+    ]);
+    assert.deepEqual(db.pragma('foreign_key_check'), []);
+    assert.equal(db.pragma('foreign_keys', { simple: true }), 1);
+    assert.equal(db.pragma('quick_check', { simple: true }), 'ok');
   } finally {
     db.close();
   }
