@@ -7,10 +7,19 @@ const TICK_MS = 50;
 /** File systems that keep whole seconds: ext2 and ext3, ext4 with small inodes, FAT with every second one. */
 const COARSE_TICK_MS = 2050;
 
+/** What a stamp is made of. */
+export type Stamped = Pick<BigIntStats, 'dev' | 'ino' | 'size' | 'mtimeNs' | 'ctimeNs'>;
+
 /** Differs after each change, unless two of them fell into one tick: isSettled. */
-export function stampOf(stats: BigIntStats): string {
+export function stampOf(stats: Stamped): string {
   // mtime and size, as rsync compares them; ctime and inode for changes that keep both
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
+}
+
+/** Whether the stamps of both are equal, without making texts of them. */
+export function haveOneStamp(one: Stamped, other: Stamped): boolean {
+  if (one.ctimeNs !== other.ctimeNs || one.mtimeNs !== other.mtimeNs) return false;
+  return one.ino === other.ino && one.size === other.size && one.dev === other.dev;
 }
 
 /** Whether every later change gives another stamp. Both in ms of the wall clock. */

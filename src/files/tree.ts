@@ -23,7 +23,7 @@ import { makeFolderDurably } from './durable.ts';
 import { createLocalLooks } from './local-looks.ts';
 import { type Entry, entryIn, HELD, isInPlace, type Opened, openAt, type Placed } from './opened.ts';
 import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
-import { isSettled, isStamped, modifiedAtOf, stampOf } from './stamps.ts';
+import { haveOneStamp, isSettled, isStamped, modifiedAtOf, stampOf } from './stamps.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -66,7 +66,7 @@ export function openTree(options: TreeOptions): OpenTree {
   const { readSignature, readTarget } = createFileReader(options, inTarget);
   const absence = createAbsence({
     inFolder: (folder, act) => inFolder(folder, (opened) => act(heldFolder(opened))),
-    peekStamp,
+    peekIsStill,
     nowMs,
   });
 
@@ -115,13 +115,13 @@ export function openTree(options: TreeOptions): OpenTree {
     };
   }
 
-  /** The folder's stamp by its name, which is that of one and the same folder as long as it is equal. */
-  function peekStamp(folder: string, stamp: string, foundAtMs: number): string | null {
-    if (!mayPeek(stamp, foundAtMs)) return null;
+  /** By its name, which is that of one and the same folder as long as the stamp is equal. */
+  function peekIsStill(folder: string, { stamp, stamped }: Listed, foundAtMs: number): boolean {
+    if (!mayPeek(stamp, foundAtMs)) return false;
     try {
-      return stampOf(statSync(`${root}/${folder}`, { bigint: true }));
+      return haveOneStamp(statSync(`${root}/${folder}`, { bigint: true }), stamped);
     } catch {
-      return null; // the look that follows tells what is wrong
+      return false; // the look that follows tells what is wrong
     }
   }
 
@@ -186,14 +186,24 @@ export function openTree(options: TreeOptions): OpenTree {
   };
 }
 
-async function identify({ descriptor, name }: Placed): Promise<Listed> {
-  const stats = await orThrow(() => statFile(descriptor, { bigint: true }), name);
-  return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+async function identify(opened: Placed): Promise<FolderIdentity> {
+  return identityOf(await statHeld(opened));
+}
+
+function statHeld({ descriptor, name }: Placed): Promise<BigIntStats> {
+  return orThrow(() => statFile(descriptor, { bigint: true }), name);
+}
+
+function identityOf(stats: BigIntStats): FolderIdentity {
+  return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats) };
 }
 
 function heldFolder(opened: Placed): HeldFolder {
   return {
-    stat: () => identify(opened),
+    async stat() {
+      const stats = await statHeld(opened);
+      return { ...identityOf(stats), stamped: stats, changedAtMs: Number(stats.ctimeMs) };
+    },
     async names() {
       return (await isStamped(opened.path)) ? fs.opendir(opened.path, { bufferSize: 256 }) : null;
     },

@@ -5,7 +5,8 @@ import { mkdir, opendir, rename, rm, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Absence, createAbsence } from '../../src/files/absence.ts';
+import { type Absence, type AbsenceOptions, createAbsence } from '../../src/files/absence.ts';
+import { stampOf } from '../../src/files/stamps.ts';
 import { type OpenTree, openTree } from '../../src/files/tree.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -14,6 +15,7 @@ import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 const ONE = signatureBytes('one');
 /** More than a folder of few names needs until it is listed. */
 const MANY = 40;
+const NEVER = { dev: 0n, ino: 0n, size: 0n, mtimeNs: 0n, ctimeNs: 0n };
 // so that every folder counts as unchanged for long
 const laterMs = () => Date.now() + 60_000;
 
@@ -34,29 +36,30 @@ describe('a folder that was listed', () => {
   let nowMs: () => number;
   let changedAt: (ctimeMs: number) => number;
   let names: (folder: string) => Promise<Dir>;
-  let peekStamp: (folder: string, stamp: string, foundAtMs: number) => string | null;
+  let peekIsStill: AbsenceOptions['peekIsStill'];
 
   beforeEach(async () => {
     looks = 0;
     nowMs = laterMs;
     changedAt = (ctimeMs) => ctimeMs;
-    peekStamp = () => null;
+    peekIsStill = () => false;
     names = (folder) => opendir(path.join(root, folder));
     absence = createAbsence({
       inFolder: (folder, act) =>
         act({
           async stat() {
             looks += 1;
-            const { dev, ino, mtimeMs, ctimeMs } = await stat(path.join(root, folder));
+            const stamped = await stat(path.join(root, folder), { bigint: true });
             return {
-              id: `${ino}`,
-              stamp: `${dev}:${ino}:${mtimeMs}:${ctimeMs}`,
-              changedAtMs: changedAt(ctimeMs),
+              id: `${stamped.ino}`,
+              stamp: stampOf(stamped),
+              stamped,
+              changedAtMs: changedAt(Number(stamped.ctimeMs)),
             };
           },
           names: () => names(folder),
         }),
-      peekStamp: (...asked) => peekStamp(...asked),
+      peekIsStill: (...asked) => peekIsStill(...asked),
       nowMs: () => nowMs(),
     });
   });
@@ -79,10 +82,10 @@ describe('a folder that was listed', () => {
 
   it('is looked at at once where that waits for nothing, and else as before', async () => {
     await learn();
-    peekStamp = (_, stamp) => stamp;
+    peekIsStill = () => true;
     assert.equal(await absence.isProved(folderOf('team/other')), true);
     assert.equal(looks, 0);
-    peekStamp = () => 'changed';
+    peekIsStill = () => false;
     assert.equal(await absence.isProved(folderOf('team/other')), true);
     assert.equal(looks, 1);
   });
@@ -91,9 +94,9 @@ describe('a folder that was listed', () => {
     assert.equal(absence.peekProved(folderOf('team/other')), false);
     await learn();
     assert.equal(absence.peekProved(folderOf('team/other')), false);
-    peekStamp = () => 'changed';
+    peekIsStill = () => false;
     assert.equal(absence.peekProved(folderOf('team/other')), false);
-    peekStamp = (_, stamp) => stamp;
+    peekIsStill = () => true;
     assert.equal(absence.peekProved(folderOf('team/other')), true);
     assert.equal(absence.peekProved(folderOf('team/app')), false);
     assert.equal(looks, 0);
@@ -102,6 +105,16 @@ describe('a folder that was listed', () => {
   it('proves that what lies in an absent folder is absent', async () => {
     await learn();
     assert.equal(await absence.isProved(folderOf('never/was')), true);
+  });
+
+  it('proves nearly every name absent, so that few cost a look', async () => {
+    for (let name = 0; name < 200; name += 1) await mkdir(path.join(root, 'team', `held-${name}`));
+    for (let turn = 0; turn < 4; turn += 1) await learn();
+    peekIsStill = () => true;
+    let looked = 0;
+    for (let name = 0; name < 20_000; name += 1)
+      if (!absence.peekProved(folderOf(`team/other-${name}`))) looked += 1;
+    assert.ok(looked < 10, `${looked} of 20,000 names seemed to be there`);
   });
 
   it('proves nothing of what it holds, be it named in other letters', async () => {
@@ -164,11 +177,11 @@ it('a folder whose name is turned at each look proves of another nothing but wha
       const { id, names } = folders[turn++ % 2] ?? assert.fail();
       looked = id;
       return act({
-        stat: async () => ({ id, stamp: id, changedAtMs: 1 }),
+        stat: async () => ({ id, stamp: id, stamped: NEVER, changedAtMs: 1 }),
         names: async () => Readable.from(names),
       });
     },
-    peekStamp: () => null,
+    peekIsStill: () => false,
     nowMs: laterMs,
   });
   for (let ask = 0; ask < 4 * MANY; ask += 1) {

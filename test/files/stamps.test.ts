@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { modifiedAtOf } from '../../src/files/stamps.ts';
+import { haveOneStamp, modifiedAtOf, stampOf } from '../../src/files/stamps.ts';
 
 test('a time that Date or its texts do not reach is the nearest that they do', () => {
   const now = Date.parse('2026-11-30T14:35:00.123Z');
@@ -15,4 +15,14 @@ test('a time that Date or its texts do not reach is the nearest that they do', (
     [-99_999_999_999_999_000, '0001-01-01T00:00:00.000Z'],
   ];
   for (const [mtimeMs, time] of times) assert.equal(modifiedAtOf(mtimeMs).toISOString(), time);
+});
+
+test('what a stamp is made of tells as much as its text', () => {
+  const one = { dev: 1n, ino: 2n ** 63n, size: 4096n, mtimeNs: 10n ** 18n, ctimeNs: 10n ** 18n + 1n };
+  assert.equal(haveOneStamp(one, { ...one }), true);
+  for (const part of ['dev', 'ino', 'size', 'mtimeNs', 'ctimeNs'] as const) {
+    const other = { ...one, [part]: one[part] + 1n };
+    assert.equal(haveOneStamp(one, other), false, part);
+    assert.notEqual(stampOf(one), stampOf(other), part);
+  }
 });
