@@ -27,6 +27,7 @@ const WITHOUT_RECORD = new URL('./without-record.mjs', import.meta.url).pathname
 /** Short, so that a machine's slow minutes fall on both sides of a pair. */
 const READ_SECONDS = 2;
 const QUICK_READ_SECONDS = 1;
+const CORES_SECONDS = 8;
 /** Uploads ahead of those that count: a server that has just started compiles its code in their time. */
 const WARM_UPLOADS = 1200;
 
@@ -263,8 +264,8 @@ async function runPulls(bench, { images, isTls = false, isFloor = false }) {
 async function runCores(bench, { images }) {
   requirePrograms(['wrk', 'taskset']);
   const names = layNames(join(bench.folder, `names-tree-${images}`), { images, areMissing: false });
-  const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
-  const load = { folder: bench.folder, names, seconds, share404: 0.5 };
+  // each load opens its connections anew, and for its first two seconds one process may have nearly all of them: balance.ts
+  const load = { folder: bench.folder, names, seconds: CORES_SECONDS, share404: 0.5 };
   const servers = [];
   for (const readers of [1, 2]) {
     const data = join(bench.folder, `readers-${readers}-${images}`);
@@ -277,7 +278,7 @@ async function runCores(bench, { images }) {
     await checkBytes(server, images);
     // each process has its share of the reads to become warm by
     for (let turn = 0; turn < readers; turn += 1)
-      await warmUp(server, bench, (warmed) => loadReads(warmed, load));
+      await warmUp(server, bench, (warmed) => loadReads(warmed, { ...load, seconds: READ_SECONDS }));
   }
   const [alone, together] = servers;
   const pairs = [];
