@@ -1,13 +1,13 @@
 // The handler of every request, without a listener: guard, target, memory, then Express.
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import express, { type RequestHandler } from 'express';
+import express, { type Request, type RequestHandler, type Response } from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { logAccess } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
-import { countRequest, type Exchange, openExchange } from './exchange.ts';
+import { countRequest, type Exchange, isRead, openExchange } from './exchange.ts';
 import { createFailureLog, type FailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory, answerFromStore, signatureAskedFor } from './hot-path.ts';
@@ -93,7 +93,7 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
     return exchange;
   };
   const failures = createFailureLog(services.log, services.clock.monotonicMs);
-  const app = createApp({ services, isLocal, exchangeOf, failures });
+  const { app, treeHandlers } = createApp({ services, isLocal, exchangeOf, failures });
 
   function sendRefusal(
     req: IncomingMessage,
@@ -127,24 +127,40 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
     }
     const target = signatureAskedFor(services, req, exchange);
     if (target === null) {
-      passToExpress(req, res, exchange);
+      passOn(req, res, exchange);
       return;
     }
     const asked = { req, res, exchange, target };
     if (answerFromMemory(services, asked)) return;
     answerFromStore(services, asked)
-      .then((isAnswered) => isAnswered || passToExpress(req, res, exchange))
+      .then((isAnswered) => isAnswered || passOn(req, res, exchange))
       .catch((error: unknown) => breakOff(req, res, error));
   }
 
-  function passToExpress(req: IncomingMessage, res: ServerResponse, exchange: Exchange): void {
+  function passOn(req: IncomingMessage, res: ServerResponse, exchange: Exchange): void {
     exchanges.set(req, exchange);
     const raw = req.url ?? '/';
+    const resource = isRead(req) ? null : resourceOf(exchange.target, req);
+    if (resource !== null) {
+      // an upload: its target has chosen the route, which Express would only do once more
+      const asked = Object.assign(req, { originalUrl: raw, params: {} }) as Request;
+      void answerWrite(treeHandlers[resource], asked, res);
+      return;
+    }
     const query = raw.indexOf('?');
     const path = exchange.target.kind === 'own' ? encodeURI(exchange.target.path) : '/';
     // Express takes the first address that it is given for the original one
     Object.assign(req, { originalUrl: raw, url: query === -1 ? path : path + raw.slice(query) });
     app(req, res);
+  }
+
+  /** Of what Express makes of a request, adapt() asks `originalUrl` and `params` alone. */
+  async function answerWrite(handler: RequestHandler, req: Request, res: ServerResponse): Promise<void> {
+    try {
+      await handler(req, res as Response, unasked);
+    } catch (error) {
+      breakOff(req, res, error);
+    }
   }
 
   /** One request must not take the others down. */
@@ -169,7 +185,18 @@ interface AppParts extends HandlerOptions {
   readonly failures: FailureLog;
 }
 
-function createApp({ services, isLocal, exchangeOf, failures }: AppParts): express.Express {
+function unasked(): never {
+  throw new Error('a route of the tree passed a request on');
+}
+
+type TreeHandlers = Readonly<Record<keyof typeof TREE_ROUTES, RequestHandler>>;
+
+interface App {
+  readonly app: express.Express;
+  readonly treeHandlers: TreeHandlers;
+}
+
+function createApp({ services, isLocal, exchangeOf, failures }: AppParts): App {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -189,7 +216,7 @@ function createApp({ services, isLocal, exchangeOf, failures }: AppParts): expre
   };
   const treeHandlers = Object.fromEntries(
     Object.entries(TREE_ROUTES).map(([resource, specs]) => [resource, adapt(specs, options)]),
-  ) as Record<keyof typeof TREE_ROUTES, RequestHandler>; // one entry for each
+  ) as TreeHandlers; // one entry for each
   app.use((req, res, next) => {
     const resource = resourceOf(exchangeOf(req).target, req);
     if (resource === null) next();
@@ -203,7 +230,7 @@ function createApp({ services, isLocal, exchangeOf, failures }: AppParts): expre
   );
   for (const [path, specs] of byPath(ROUTES)) app.all(path, adapt(specs, options));
   app.use(adapt([unknownRoute], options));
-  return app;
+  return { app, treeHandlers };
 }
 
 /** Null for the server's own routes, which have paths of their own. */
