@@ -1,6 +1,6 @@
 // One site: its tree, and the parts that read, write, scan and judge it. All sites share the databases, the threads that verify,
 // and the cache of sets.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
@@ -292,5 +292,5 @@ export function openSiteTree({ root }: Pick<Site, 'root'>): Tree {
 }
 
 export function sha256Hex(content: Uint8Array | string): string {
-  return createHash('sha256').update(content).digest('hex');
+  return hash('sha256', content);
 }

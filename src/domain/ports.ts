@@ -532,6 +532,8 @@ export interface VerdictIndex {
   unjudged(site: string, now: Date, after: number, limit: number): Promise<readonly IndexedSignature[]>;
   /** All such signatures of one image in served order, also those whose time comes later. */
   unjudgedOf(image: ImageId): Promise<readonly IndexedSignature[]>;
+  /** As SignatureIndex has it. */
+  peekLacks?(image: ImageId): boolean;
   /** Writes the results for these bytes of the image, at every number where they are recorded. @throws BUSY */
   judge(
     judged: readonly { readonly image: ImageId; readonly sha256: string; readonly judgement: Judgement }[],

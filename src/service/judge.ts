@@ -198,6 +198,7 @@ export function createJudge(options: JudgeOptions): SiteJudge {
       rounds.wake();
     },
     async judgeImage(image) {
+      if (index.peekLacks?.(image) === true) return;
       try {
         await judgeAll(await index.unjudgedOf(image), 'upload');
       } catch (error) {

@@ -167,6 +167,13 @@ export class TombstoneTable {
 export class SqliteTombstoneStore implements TombstoneStore {
   readonly #writer: Writer;
   readonly #table: TombstoneTable;
+  /**
+   * Sites that were found without any. Each upload asks about its image twice, and each question meets a cache that the commit before
+   * it has emptied. Nobody else writes, so what is not in `#some` has none.
+   */
+  readonly #none = new Set<string>();
+  /** Sites that may have some. One stays here from the moment at which one was to be written, whatever became of it. */
+  readonly #some = new Set<string>();
 
   /** `db`: a read-only connection to state.db. */
   constructor(db: Database, writer: Writer) {
@@ -175,11 +182,18 @@ export class SqliteTombstoneStore implements TombstoneStore {
   }
 
   async ofImage(image: ImageId): Promise<readonly Tombstone[]> {
-    return this.#table.ofImage(image);
+    return this.#hasNone(image.site) ? [] : this.#table.ofImage(image);
   }
 
   async hasAny(site: string): Promise<boolean> {
     return this.#table.hasAny(site);
+  }
+
+  #hasNone(site: string): boolean {
+    if (this.#some.has(site)) return false;
+    if (this.#none.has(site)) return true;
+    (this.#table.hasAny(site) ? this.#some : this.#none).add(site);
+    return this.#none.has(site);
   }
 
   async page(...page: Parameters<TombstoneStore['page']>): Promise<readonly Tombstone[]> {
@@ -199,6 +213,7 @@ export class SqliteTombstoneStore implements TombstoneStore {
   }
 
   async put(tombstone: NewTombstone, event: NewAuditEvent): Promise<{ readonly auditSeq: number }> {
+    this.#some.add(tombstone.image.site);
     // cloning a view to the thread would copy the whole buffer beneath it
     const bytes = tombstone.bytes === null ? null : new Uint8Array(tombstone.bytes);
     const input = { tombstone: { ...tombstone, bytes }, event };
@@ -207,6 +222,7 @@ export class SqliteTombstoneStore implements TombstoneStore {
   }
 
   async putAll(tombstones: readonly NewTombstone[], auditSeq: number): Promise<void> {
+    for (const { image } of tombstones) this.#some.add(image.site);
     const own = tombstones.map(({ bytes, ...tombstone }) => ({
       ...tombstone,
       bytes: bytes === null ? null : new Uint8Array(bytes),

@@ -199,6 +199,9 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
 
   async function guessAbsent(image: ImageId): Promise<Look | null> {
     if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
+    const before = changes.versionOf(image);
+    if (kind === 'owned' && (await isComplete(image.site)) && index.peekLacks?.(image) === true)
+      return { ...NOWHERE, recorded: [], version: before };
     const { isWhole, recorded, version } = await askOrNone(image);
     return isWhole && recorded.length === 0 ? { ...NOWHERE, recorded, version } : null;
   }

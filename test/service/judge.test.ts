@@ -185,6 +185,24 @@ describe('the judge', () => {
     assert.equal(rows[0]?.verdict, 'good');
   });
 
+  test('asks for no rows of an image that certainly has none', async () => {
+    const image = imageOf('team/app');
+    const { judge, index, examined } = open([image], async () => goodFor(image));
+    const asked: ImageId[] = [];
+    const { unjudgedOf } = index;
+    Object.assign(index, {
+      peekLacks: ({ path }: ImageId) => path === 'team/new',
+      unjudgedOf: (one: ImageId) => {
+        asked.push(one);
+        return unjudgedOf(one);
+      },
+    });
+    await judge.judgeImage(imageOf('team/new'));
+    assert.deepEqual(asked, []);
+    await judge.judgeImage(image);
+    assert.equal(examined.length, 1);
+  });
+
   test('keeps nothing of the key’s present state beside a good verdict', async () => {
     const image = imageOf('team/app');
     const refusal = { code: 'KEY_EXPIRED', message: 'since yesterday' } as const;

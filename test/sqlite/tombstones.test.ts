@@ -103,3 +103,32 @@ test('what is withdrawn is listed page by page, as a filter over all of it gives
   );
   await fc.assert(property, { numRuns: 25 });
 });
+
+test('a withdrawal is known once it is written, also to who found none of its site before or meanwhile', async (t) => {
+  const { databases } = await open(temporaryFolder(t));
+  t.after(() => databases.close());
+  const { tombstones } = databases;
+  const rowOf = (site: string) => ({
+    image: imageAt('team/app', 'one', site),
+    sha256: sha256('a'),
+    number: 1,
+    fillers: [],
+    withdrawnAt: TIMES[0],
+    withdrawnBy: 'alice',
+    reason: 'r',
+    until: null,
+    bytes: null,
+  });
+  const writes: readonly [string, () => Promise<unknown>][] = [
+    ['default', () => tombstones.put(rowOf('default'), auditEvent())],
+    ['b-site', () => tombstones.putAll([rowOf('b-site')], 1)],
+  ];
+  for (const [site, write] of writes) {
+    const { image } = rowOf(site);
+    assert.deepEqual(await tombstones.ofImage(image), [], site);
+    const writing = write();
+    await tombstones.ofImage(image);
+    await writing;
+    assert.equal((await tombstones.ofImage(image)).length, 1, site);
+  }
+});

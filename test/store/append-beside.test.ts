@@ -30,6 +30,32 @@ import {
 import { folderOf, layFile, layImage, linkSignatures, sha256Hex, signatureBytes } from './lay.ts';
 import { imageIn, kindsOf, type Ports, SITE, uploadOf } from './open-store.ts';
 
+it('a new image is stored without a question to the index, once that certainly has no row of it', async () => {
+  await open('owned');
+  await opened.scanner.scan(SITE);
+  const { index } = opened.databases;
+  const newImage = (at: number) => imageIn(folderOf(`team/new-${at}`));
+  for (let at = 0; !index.peekLacks(newImage(at)); at += 1) {
+    assert.ok(at < 1000, 'never told');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const asked: string[] = [];
+  const recorded = index.recorded.bind(index);
+  Object.assign(index, {
+    recorded: (image: Parameters<typeof recorded>[0]) => {
+      asked.push(image.path);
+      return recorded(image);
+    },
+  });
+  const { appender } = opened;
+  assert.equal((await appender.append(uploadOf(newImage(0), ONE))).outcome, 'created');
+  assert.deepEqual(asked, []);
+  // what is there all the same keeps its number, and what was just stored is found
+  await layImage(opened.root, 'team/new-1', TWO);
+  assert.equal((await appender.append(uploadOf(newImage(1), THREE))).number, 2);
+  assert.equal((await appender.append(uploadOf(newImage(0), ONE))).outcome, 'exists');
+});
+
 describe('the numbers of an owned tree', () => {
   it('do not move when a file that was passed over goes away', async () => {
     await open('owned');
