@@ -32,6 +32,7 @@ import { createSitesStore } from '../store/sites.ts';
 import { createAccess } from './access.ts';
 import { systemClock } from './clock.ts';
 import type { Composed, Connections } from './composed.ts';
+import { openGivingWay } from './giving-way.ts';
 import { openLogs } from './log-keeper.ts';
 import { openMirrors } from './open-mirrors.ts';
 import { createOpenSites, siteOfMirror } from './open-sites.ts';
@@ -63,6 +64,7 @@ export async function connect(options: Connections) {
     scanIntervalMs: () => current().scanIntervalMs,
     takeTurn: (walk) => turns.take('walk', walk),
     // created below: the sites, the reader and the upkeep call each other
+    givingWay: openGivingWay(() => reader),
     onChanged: (image) => reader.forget(image),
     onIndexReset: (site) => upkeep.indexWasReset(site),
   };

@@ -16,6 +16,7 @@ import { type SignatureUpstream, walkFault } from '../domain/walk.ts';
 import { readNamedFile } from '../files/named-file.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
+import type { GivingWay } from '../service/giving-way.ts';
 import type { Judge } from '../service/judge.ts';
 import { createMirror, type Mirror } from '../service/mirror.ts';
 import { type Bringer, createBringer } from '../service/mirror-bring.ts';
@@ -49,6 +50,7 @@ export interface FillingOptions {
   readonly judge: Pick<Judge, 'keyringChanges'>;
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly makeEvent: MakeEvent;
+  readonly givingWay: GivingWay;
   readonly clock: Clock;
   readonly hasProxies: boolean;
   readonly log: Log;
@@ -98,6 +100,7 @@ export async function openFilling(
     bringer,
     mirrors,
     isShared: options.isShared,
+    givingWay: options.givingWay,
     restingMs: (upstream) =>
       walker.restingMs(upstream === null ? null : settings.upstreams.indexOf(upstream)),
     room: createMirrorRoom({

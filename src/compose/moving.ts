@@ -12,6 +12,7 @@ import { openVerifier } from '../openpgp/pool.ts';
 import { openMoveTarget } from '../postgres/moving.ts';
 import { createEventMaker } from '../service/audit.ts';
 import { createFewLines } from '../service/few-lines.ts';
+import { GIVES_NO_WAY } from '../service/giving-way.ts';
 import { createKeyService } from '../service/keys.ts';
 import { moveDirectory } from '../service/moving.ts';
 import { createRevocations } from '../service/revocation.ts';
@@ -178,6 +179,7 @@ async function withDirectory<T>(
         ...{ databases, verifier, log, clock: systemClock },
         makeEvent: createEventMaker({ clock: systemClock, randomBytes }),
         minFreeBytes: () => 0,
+        givingWay: GIVES_NO_WAY,
         hasProxies: false,
         unusable: 'its data directory is being moved',
         scanIntervalMs: () => null,

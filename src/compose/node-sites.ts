@@ -18,6 +18,7 @@ import { numbersOf } from '../postgres/changes.ts';
 import type { OpenedPostgres } from '../postgres/open.ts';
 import type { MakeEvent } from '../service/audit.ts';
 import type { FewLines } from '../service/few-lines.ts';
+import type { GivingWay } from '../service/giving-way.ts';
 import { createJudge, type Judge } from '../service/judge.ts';
 import { createMirrors, type MirrorService } from '../service/mirrors.ts';
 import { missedImages } from '../service/missed-images.ts';
@@ -41,6 +42,7 @@ export interface NodeSitesOptions {
   /** Earlier reads of the image, or of all images, are no longer right. */
   readonly onChanged: (image: ImageId | null) => void;
   readonly records: () => Pick<Records, 'session'>;
+  readonly givingWay: GivingWay;
   readonly clock: Clock;
   readonly log: FewLines;
 }
@@ -265,12 +267,12 @@ async function openMirrorSite(
   options: NodeSitesOptions,
   { mirror, judge, isOurs }: MirrorParts,
 ): Promise<NodeSite> {
-  const { stores, verifier, makeEvent, clock, log, hasProxies } = options;
+  const { stores, verifier, makeEvent, givingWay, clock, log, hasProxies } = options;
   const { name } = mirror;
   const store: SignatureStore = stores.signatures;
   const open = (unusable: string | null) =>
     openFilling(mirror, {
-      ...{ store, judge, verifier, makeEvent, clock, log, hasProxies, unusable },
+      ...{ store, judge, verifier, makeEvent, givingWay, clock, log, hasProxies, unusable },
       ...{ mirrors: stores.mirrors, tombstones: stores.tombstones, audit: stores.audit },
       isShared: true,
       publisher: publisherOf(options, judge),

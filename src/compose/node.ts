@@ -42,6 +42,7 @@ import { createUploader } from '../service/upload.ts';
 import { createWithdrawService } from '../service/withdraw.ts';
 import { systemClock } from './clock.ts';
 import type { Composed, ComposeOptions } from './composed.ts';
+import { openGivingWay } from './giving-way.ts';
 import { openIdentities } from './identities.ts';
 import { openKeyRefresh } from './key-refreshing.ts';
 import { openLogIns, readLogInProviders } from './log-ins.ts';
@@ -116,6 +117,7 @@ export async function openNode(options: NodeOptions) {
   const verifier = openVerifier();
   const sites = openNodeSites({
     ...{ stores, verifier, makeEvent, clock, log, hasProxies: config.remote.hasProxies },
+    givingWay: openGivingWay(() => reader),
     isServing: offersLogIns,
     keyringNumber: () => keyringNumber,
     onChanged: (image) => (image === null ? reader.forgetAll() : reader.forget(image)),

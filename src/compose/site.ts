@@ -17,6 +17,7 @@ import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { FewLines } from '../service/few-lines.ts';
+import type { GivingWay } from '../service/giving-way.ts';
 import { createJudge, type Judge, type SiteJudge } from '../service/judge.ts';
 import { createProblemRegister, type ProblemRegister } from '../service/problems.ts';
 import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
@@ -59,6 +60,8 @@ export interface SharedParts {
   readonly databases: Databases;
   readonly verifier: Verifier;
   readonly makeEvent: MakeEvent;
+  /** To whom work gives way that nobody waits for. */
+  readonly givingWay: GivingWay;
   readonly clock: Clock;
   readonly log: FewLines;
   /** Where problems of trees are told; left out: in `log`. */

@@ -8,7 +8,7 @@ import { createMatcher, type MirrorSettings } from '../domain/mirror.ts';
 import type { Clock, Log, MirrorSetRow, MirrorStore, SignatureSet, SignatureStore } from '../domain/ports.ts';
 import { type WalkFault, type WalkFaultKind, walkFault } from '../domain/walk.ts';
 import type { Bringer, Brought, Purpose } from './mirror-bring.ts';
-import { createGate } from './mirror-gate.ts';
+import { createGate, type GateOptions } from './mirror-gate.ts';
 import type { MirrorRoom } from './mirror-room.ts';
 
 export interface MirrorOptions {
@@ -22,6 +22,7 @@ export interface MirrorOptions {
   readonly isShared?: boolean;
   /** For how long the upstream of that URL is left alone; null: all of them. 0: it is asked. */
   readonly restingMs: (upstream: string | null) => number;
+  readonly givingWay: GateOptions['givingWay'];
   readonly clock: Clock;
   /** Resolves after that time, and keeps no process alive. */
   readonly wait: (ms: number) => Promise<unknown>;

@@ -6,6 +6,7 @@ import { imageFolder } from '../../src/domain/image.ts';
 import { type MirrorSettings, upstreamState } from '../../src/domain/mirror.ts';
 import type { MirrorSetRow, MirrorStore, SignatureSet } from '../../src/domain/ports.ts';
 import { walkFault } from '../../src/domain/walk.ts';
+import { GIVES_NO_WAY } from '../../src/service/giving-way.ts';
 import { createMirror } from '../../src/service/mirror.ts';
 import type { Brought, Pass } from '../../src/service/mirror-bring.ts';
 import { createGate } from '../../src/service/mirror-gate.ts';
@@ -86,6 +87,7 @@ function open(
       },
       stop: async () => undefined,
     },
+    givingWay: GIVES_NO_WAY,
     clock,
     wait: () => waits.promise,
     log: createLog(),
@@ -209,6 +211,7 @@ test('readers begin fifty walks a second at most, sixteen run at once, and too m
     atOnce: 16,
     perSecond: 50,
     maxWaiting: 10,
+    givingWay: GIVES_NO_WAY,
     clock,
     wait: async (ms) => void waits.push(ms),
     isOver: () => isOver,
@@ -234,6 +237,58 @@ test('readers begin fifty walks a second at most, sixteen run at once, and too m
   const before = waits.length;
   assert.equal(await gate.pass('read', async () => true), true);
   assert.equal(waits.length, before);
+});
+
+test('a sync has as many walks as there may be beside reads, and readers come ahead of it', async () => {
+  let most = 4;
+  const watchers = new Set<() => void>();
+  const gate = createGate({
+    atOnce: 4,
+    perSecond: 50,
+    maxWaiting: 10,
+    givingWay: {
+      most: () => most,
+      watch(tell) {
+        watchers.add(tell);
+        return () => void watchers.delete(tell);
+      },
+    },
+    clock: createClock(),
+    wait: async () => undefined,
+    isOver: () => false,
+  });
+  const begun: string[] = [];
+  const pass = (purpose: 'read' | 'sync', name: string) => {
+    const hold = createPromise();
+    const passed = gate.pass(purpose, async () => {
+      begun.push(name);
+      await hold.promise;
+    });
+    return async () => {
+      hold.open();
+      await passed;
+      await turn();
+    };
+  };
+  const syncs = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => pass('sync', name));
+  await turn();
+  assert.deepEqual(begun, ['a', 'b', 'c', 'd']);
+  most = 2;
+  for (const end of syncs.slice(0, 2)) await end();
+  assert.deepEqual(begun, ['a', 'b', 'c', 'd'], 'those under way are not ended, and no others begin');
+  const readers = ['r', 's', 't'].map((name) => pass('read', name));
+  await turn();
+  assert.deepEqual(begun.splice(0), ['a', 'b', 'c', 'd', 'r', 's']);
+  await syncs[2]?.();
+  assert.deepEqual(begun, ['t']);
+  for (const end of readers) await end();
+  assert.deepEqual(begun, ['t', 'e']);
+  most = 4;
+  for (const tell of watchers) tell();
+  await turn();
+  assert.deepEqual(begun, ['t', 'e', 'f']);
+  for (const end of syncs.slice(3)) await end();
+  assert.equal(watchers.size, 0, 'nothing is watched when there is no sync');
 });
 
 async function readOf({ store }: Pick<ReturnType<typeof createMirror>, 'store'>): Promise<number> {
