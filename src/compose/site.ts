@@ -17,7 +17,7 @@ import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { FewLines } from '../service/few-lines.ts';
-import type { GivingWay } from '../service/giving-way.ts';
+import { type GivingWay, restingBetween } from '../service/giving-way.ts';
 import { createJudge, type Judge, type SiteJudge } from '../service/judge.ts';
 import { createProblemRegister, type ProblemRegister } from '../service/problems.ts';
 import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
@@ -160,6 +160,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     log,
   });
   const { tend } = appender;
+  const quickly = openThreadedWalk({ root: site.root, index: databases.indexFile, script: WALK_THREAD });
   const scanner = createScanner({
     ...parts,
     tend,
@@ -168,7 +169,10 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     readIntents: () => readIntents(site.root),
     monotonicMs: clock.monotonicMs,
     quick: {
-      ...openThreadedWalk({ root: site.root, index: databases.indexFile, script: WALK_THREAD }),
+      async walk(request) {
+        const batches = await quickly.walk(request);
+        return batches === null ? null : restingBetween(batches, shared.givingWay, { clock, wait });
+      },
       recordNew(...images) {
         judge.makeWay();
         return index.recordNew(...images);

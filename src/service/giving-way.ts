@@ -76,5 +76,30 @@ export function createGivingWay({ reads, clock, wait }: GivingWayOptions): Givin
   };
 }
 
+/** Of its time, so many parts are work when no read waits, and one at least is. */
+const PARTS = 4;
+/** A stop waits for it. */
+const MOST_REST_MS = 500;
+
+/** The same, with a rest behind each that is the longer, the longer that took and the longer reads wait. */
+export async function* restingBetween<T>(
+  items: AsyncIterable<T>,
+  givingWay: GivingWay,
+  { clock, wait }: Pick<GivingWayOptions, 'clock' | 'wait'>,
+): AsyncGenerator<T> {
+  const endWatch = givingWay.watch(() => undefined);
+  try {
+    for await (const item of items) {
+      const fromMs = clock.monotonicMs();
+      yield item;
+      const tookMs = clock.monotonicMs() - fromMs;
+      const restMs = tookMs * (PARTS / givingWay.most(PARTS) - 1);
+      if (restMs > 0) await wait(Math.min(MOST_REST_MS, restMs));
+    }
+  } finally {
+    endWatch();
+  }
+}
+
 /** For a process that gives way to nobody. */
 export const GIVES_NO_WAY: GivingWay = { most: (atOnce) => atOnce, watch: () => () => undefined };

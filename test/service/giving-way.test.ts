@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createGivingWay } from '../../src/service/giving-way.ts';
+import { createGivingWay, restingBetween } from '../../src/service/giving-way.ts';
 
 const WALKS = 24;
 
@@ -105,4 +105,34 @@ test('nothing is watched without such work, and each begins with all', async () 
   assert.equal(waits(), before);
   givingWay.watch(() => undefined);
   assert.equal(waits(), before + 1);
+});
+
+test('work that comes in pieces rests between them while reads wait, and its end is told', async () => {
+  let nowMs = 0;
+  let most = 4;
+  let watchers = 0;
+  const rests: number[] = [];
+  const givingWay = {
+    most: () => most,
+    watch() {
+      watchers += 1;
+      return () => {
+        watchers -= 1;
+      };
+    },
+  };
+  async function* pieces() {
+    yield* [1, 2, 3, 4, 5];
+  }
+  const clock = { monotonicMs: () => nowMs };
+  const wait = async (ms: number) => void rests.push(ms);
+  for await (const piece of restingBetween(pieces(), givingWay, { clock, wait })) {
+    assert.equal(watchers, 1);
+    nowMs += piece === 4 ? 10_000 : 20;
+    most = piece === 1 ? 4 : 1;
+    if (piece === 3) most = 2;
+    if (piece === 5) break;
+  }
+  assert.deepEqual(rests, [60, 20, 500]);
+  assert.equal(watchers, 0);
 });
