@@ -73,7 +73,7 @@ export function startLookaside({
 }
 
 /** nginx as Debian sets it up: one worker on our core, each read in its log. */
-export function startNginx({ folder, root, port, tls = null, isWritable = false }) {
+export function startNginx({ folder, root, port, tls = null, isWritable = false, isPinned = true }) {
   const file = join(folder, `nginx-${port}.conf`);
   const user = process.getuid() === 0 ? 'user root;' : '';
   const ssl = tls === null ? '' : `ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key};`;
@@ -94,7 +94,7 @@ http {
     name: 'nginx',
     port,
     isTls: tls !== null,
-    isPinned: true,
+    isPinned,
     argv: ['nginx', '-c', file],
     env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
     log: `${folder}/nginx-${port}.log`,

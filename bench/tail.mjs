@@ -1,5 +1,6 @@
 // The slowest of a hundred reads at half of the server's peak, quiet and beside other work, by turns: while uploads are verified and a
-// mirror is filled, and while a tree is taken in. Besides, how long the server's main thread was busy at a time.
+// mirror is filled, and while a tree is taken in. Besides, how long the server's main thread was busy at a time, and the same reads from
+// nginx on the same processors, beside the same work of ours.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,12 +12,15 @@ import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
 
-const PORTS = { lookaside: 18_141, upstream: 18_142, line: 18_143 };
+const PORTS = { lookaside: 18_141, upstream: 18_142, line: 18_143, peer: 18_144 };
 const STEADY = new URL('./steady.mjs', import.meta.url).pathname;
 const LOOP_DELAY = new URL('./loop-delay.mjs', import.meta.url).pathname;
 const SECONDS = 6;
+/** With the second in which the clients that read are still new. */
+const BUSY_SECONDS = SECONDS + 1;
 const UPLOADS_A_SECOND = 50;
-const SYNCED = 600;
+/** Enough for those seconds at the speed of the line. */
+const SYNCED = 1200;
 const LINE_MS = 50;
 /** As many as are taken in in some seconds. */
 const ADOPTED = 50_000;
@@ -28,12 +32,13 @@ const TURNS = 3;
 export async function runTailUploads(bench, { images }) {
   requirePrograms(['wrk', 'nginx', 'taskset']);
   const turns = Math.min(bench.pairs, TURNS);
-  const uploads = UPLOADS_A_SECOND * SECONDS;
+  const uploads = UPLOADS_A_SECOND * BUSY_SECONDS;
   const { staging, publicKey } = await laySigned(
     join(bench.folder, 'signed'),
-    Math.max(SYNCED, turns * uploads),
+    Math.max(SYNCED, 2 * turns * uploads),
   );
-  const { server, names, rate, data } = await startRead(bench, images);
+  const read = await startRead(bench, images);
+  const { server, data } = read;
   runCommand(['key', 'add', publicKey, '--data', data]);
   const { token } = JSON.parse(runCommand(['token', 'create', '--name', 'bench', '--data', data, '--json']));
   await startNginx({ folder: bench.folder, root: staging, port: PORTS.upstream });
@@ -41,30 +46,30 @@ export async function runTailUploads(bench, { images }) {
   const list = join(bench.folder, 'synced.txt');
   const synced = Array.from({ length: SYNCED }, (_, at) => signedPath(at).replace('@sha256=', '@sha256:'));
   writeFileSync(list, `${synced.join('\n')}\n`);
-  for (let turn = 0; turn < turns; turn += 1) {
+  for (let turn = 0; turn < 2 * turns; turn += 1) {
     const upstream = `http://127.0.0.1:${PORTS.line}`;
     const mirror = ['mirror', 'add', `m${turn}`, '--upstream', upstream, '--prefix', `/m${turn}`];
     runCommand([...mirror, '--data', data]);
   }
   await settle(server);
   const env = { ...process.env, BENCH_TOKEN: token };
-  return inTurns(bench, { server, names, rate, data, turns }, async (turn) => {
+  return inTurns(bench, { ...read, turns }, async (turn) => {
     const syncing = started([MAIN, 'mirror', 'sync', `m${turn}`, list, '--data', data, '--json']);
     await wait(1000); // the command starts
     const args = [STEADY, 'upload', server.url, staging, turn * uploads, uploads, UPLOADS_A_SECOND];
     const uploading = started(args.map(String), env);
     return async () => {
       const { p99Ms } = JSON.parse(await uploading);
-      const { counts } = JSON.parse(await syncing);
+      const { counts, startedAt, finishedAt } = JSON.parse(await syncing);
       if (counts.new !== SYNCED) throw new Error(`not all came: ${JSON.stringify(counts)}`);
-      return { uploadP99Ms: p99Ms };
+      return { uploadP99Ms: p99Ms, syncMs: Date.parse(finishedAt) - Date.parse(startedAt) };
     };
   });
 }
 
 /** Reads of an owned tree after images were copied into it, which the scans of each second take in. */
 export async function runTailAdoption(bench, { images }) {
-  requirePrograms(['wrk', 'taskset', 'cp']);
+  requirePrograms(['wrk', 'nginx', 'taskset', 'cp']);
   const other = layTree(join(bench.folder, `adopted-${ADOPTED}`), ADOPTED);
   const read = await startRead(bench, images, { LOOKASIDE_SCAN_INTERVAL: '1s' });
   const { server, data } = read;
@@ -93,23 +98,34 @@ async function startRead(bench, images, settings = {}) {
   const load = { folder: bench.folder, names, seconds: 2, share404: 0.5 };
   await loadReads(server, load);
   const peak = (await loadReads(server, load)).perSecond;
-  return { server, data, names, rate: Math.min(MOST_A_SECOND, Math.floor(peak / 2)) };
+  // nginx looks at each file, so it needs a tree that nothing is written to
+  const root = layTree(join(bench.folder, `tree-${images}`), images);
+  const peer = await startNginx({ folder: bench.folder, root, port: PORTS.peer, isPinned: false });
+  return { server, peer, data, names, rate: Math.min(MOST_A_SECOND, Math.floor(peak / 2)) };
 }
 
-/** `begin` sets the other work going; what it returns waits for its end. */
-async function inTurns(bench, { server, names, rate, data, turns }, begin) {
+/** `begin` sets the other work going; what it returns waits for its end. Called twice in each turn, with numbers in turn. */
+async function inTurns(bench, { server, peer, names, rate, data, turns }, begin) {
   const pairs = [];
   for (let turn = 0; turn < turns; turn += 1) {
-    const quiet = await steadily(server, { names, rate, data });
-    const end = await begin(turn);
-    const busy = await steadily(server, { names, rate, data });
-    pairs.push({ quiet, busy, ...(await end()) });
+    const ours = await pairOf(
+      () => steadily(server, { names, rate, data }),
+      () => begin(2 * turn),
+    );
     await settle(server);
+    const peers = await pairOf(
+      () => readSteadily(peer, { names, rate }),
+      () => begin(2 * turn + 1),
+    );
+    await settle(server);
+    pairs.push({ ...ours, peerQuiet: peers.quiet, peerBusy: peers.busy });
     bench.progress();
   }
   await stopAll();
   const ratios = pairs.map(({ quiet, busy }) => busy.p99Ms / quiet.p99Ms);
   const of = (side, field) => median(pairs.map((pair) => pair[side][field]));
+  const inAll = (field) =>
+    pairs[0][field] === undefined ? {} : { [field]: median(pairs.map((pair) => pair[field])) };
   return {
     ratio: median(ratios),
     least: Math.min(...ratios),
@@ -127,17 +143,37 @@ async function inTurns(bench, { server, names, rate, data, turns }, begin) {
     quietLoopMostMs: of('quiet', 'loopMostMs'),
     loopP99Ms: of('busy', 'loopP99Ms'),
     quietLoopP99Ms: of('quiet', 'loopP99Ms'),
-    ...(pairs[0].uploadP99Ms === undefined
-      ? {}
-      : { uploadP99Ms: median(pairs.map(({ uploadP99Ms }) => uploadP99Ms)) }),
+    // how late the clients were by themselves, and how often none of their connections was free
+    lateP99Ms: of('busy', 'lateP99Ms'),
+    quietLateP99Ms: of('quiet', 'lateP99Ms'),
+    waited: of('busy', 'waited'),
+    hasPriority: pairs[0].busy.hasPriority,
+    peerRatio: median(pairs.map(({ peerQuiet, peerBusy }) => peerBusy.p99Ms / peerQuiet.p99Ms)),
+    peerP99Ms: of('peerBusy', 'p99Ms'),
+    peerQuietP99Ms: of('peerQuiet', 'p99Ms'),
+    peerSlow: of('peerBusy', 'slow'),
+    ...inAll('uploadP99Ms'),
+    ...inAll('syncMs'),
+    ...inAll('tookInMs'),
   };
+}
+
+async function pairOf(read, begin) {
+  const quiet = await read();
+  const end = await begin();
+  const busy = await read();
+  return { quiet, busy, ...(await end()) };
 }
 
 async function steadily(server, { names, rate, data }) {
   await loopDelays(server, data);
-  const told = JSON.parse(await started([STEADY, 'read', server.url, names, String(rate), String(SECONDS)]));
+  const read = await readSteadily(server, { names, rate });
   const { p99Ms: loopP99Ms, mostMs: loopMostMs } = await loopDelays(server, data);
-  return { ...told, loopP99Ms, loopMostMs };
+  return { ...read, loopP99Ms, loopMostMs };
+}
+
+async function readSteadily({ url }, { names, rate }) {
+  return JSON.parse(await started([STEADY, 'read', url, names, String(rate), String(SECONDS)]));
 }
 
 const delayFile = (data) => join(data, 'loop-delay.json');
