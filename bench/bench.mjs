@@ -1,24 +1,26 @@
 // `npm run bench`: how fast we are beside the file server that people have, nginx with its access log, in the same run on
-// the same machine. Prints a table, writes bench/results/DATE.json and docs/performance.svg. USAGE has the flags.
+// the same machine. Prints tables of figures and of targets, writes bench/results/DATE.json and docs/performance.svg. USAGE has the flags.
 // `npm run bench -- start`: what it costs to start a command of signers. `npm run bench -- audit`: what questions to the record cost.
 // `npm run bench -- records`: verifying a million audit events and exporting a million reads, by the clock.
 // `npm run bench -- rotation`: what the list of work from one key to the next costs. `npm run bench -- mirror`: filling a mirror,
 // beside curl. `npm run bench -- pages`: how long each web page takes. `npm run bench -- soak`: whether the memory stays flat.
 import { parseArgs } from 'node:util';
 import { Refusal } from '../scripts/run.mjs';
+import { drawChart } from './chart.mjs';
 import { missingPrograms, requireRoom } from './programs.mjs';
-import { drawChart, machine, printTable, writeResults } from './report.mjs';
+import { machine, printTable, writeResults } from './report.mjs';
 import { ROWS } from './rows.mjs';
 import { openFolder } from './run-folder.mjs';
 import { stopAll, unlessEnding } from './servers.mjs';
+import { printTargets } from './targets.mjs';
 
 const USAGE = `npm run bench -- [flags]
 
   --list              prints the rows, and measures nothing
-  --quick             the most important rows, in two minutes; writes neither chart nor the full results
+  --quick             the most important rows, in a minute; writes neither chart nor the full results
   --rows reads,…      groups: reads, record, cores, pulls, uploads, commands, start, scan, tail, growth, nodes; or a part of a row's name
   --pairs N           how often each is measured; otherwise 5 times, 3 with --quick
-  --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
+  --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says; a million images take an hour
   --folder DIR        keeps the trees for the next run
 
 npm run bench -- start, audit, records, rotation, mirror, pages or soak measures other things: docs/performance.md
@@ -57,24 +59,35 @@ async function main() {
   const bench = {
     folder: folder.path,
     pairs: flags.pairs,
-    warmUps: flags.quick ? 3 : 5,
+    warmUps: flags.quick ? 2 : 5,
     isQuick: flags.quick,
     passing: folder.passing,
     progress: () => process.stderr.write('.'),
+    /** Of the rows before. */
+    results: [],
+    /** The row that comes next, which may take servers over; undefined: none. */
+    next: undefined,
   };
-  const results = [];
+  const { results } = bench;
+  const startedMs = performance.now();
   let isWrong = false;
   let file = null;
   process.stderr.write(`${JSON.stringify(machine())}\n`);
   try {
-    for (const row of rows) {
+    for (const [at, row] of rows.entries()) {
       process.stderr.write(`${row.name} `);
+      bench.next = rows[at + 1];
+      const rowMs = performance.now();
       try {
         const { run, isQuick: _, ...described } = row;
-        results.push({ ...described, figures: await run(bench, row) });
+        const figures = await run(bench, row);
+        const tookSeconds = secondsSince(rowMs);
+        results.push({ ...described, figures, tookSeconds });
         // after each row: a run that is ended early has measured something
         file = writeResults(results, { isQuick: flags.quick, scale: flags.scale });
-        process.stderr.write(` ${summaryOf(results.at(-1))}\n`);
+        process.stderr.write(
+          ` ${[summaryOf(results.at(-1)), `${tookSeconds} s`].filter(Boolean).join('; ')}\n`,
+        );
       } catch (error) {
         await unlessEnding();
         // the other rows may still tell something; the end says that one has failed
@@ -83,20 +96,40 @@ async function main() {
         await stopAll();
       }
     }
+    await stopAll();
+    const isWhole = !flags.quick && flags.rows === undefined && flags.scale === 1;
+    // the last whole one says more than one that lacks rows
+    report(results, file, isWhole && !isWrong);
+    if (isWhole)
+      process.stdout.write('whether the memory stays flat is another half an hour: npm run bench -- soak\n');
+    process.stdout.write(`this took ${minutesText(secondsSince(startedMs))}\n`);
   } finally {
     await stopAll();
+    if (flags.folder === undefined) process.stderr.write('deleting the trees …\n');
     folder.close();
   }
-  if (results.length > 0) printTable(results);
-  if (file !== null) process.stdout.write(`written: ${file}\n`);
-  // the last whole one says more than one that lacks rows
-  const isWhole = !flags.quick && flags.rows === undefined && flags.scale === 1 && !isWrong;
-  const chart = isWhole ? drawChart(results, { date: new Date().toISOString().slice(0, 10) }) : null;
-  if (chart !== null) process.stdout.write(`written: ${chart}\n`);
   if (isWrong) {
     process.stderr.write('at least one row FAILED: see above\n');
     process.exitCode = 1;
   }
+}
+
+function report(results, file, isChart) {
+  if (results.length > 0) {
+    printTable(results);
+    printTargets(results);
+  }
+  if (file !== null) process.stdout.write(`written: ${file}\n`);
+  const chart = isChart ? drawChart(results, { date: new Date().toISOString().slice(0, 10) }) : null;
+  if (chart !== null) process.stdout.write(`written: ${chart}\n`);
+}
+
+function secondsSince(ms) {
+  return Math.round((performance.now() - ms) / 1000);
+}
+
+function minutesText(seconds) {
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} minutes`;
 }
 
 /** @throws Refusal */
@@ -142,9 +175,8 @@ function summaryOf({ unit = '× nginx', figures: { ratio, perSecond, cpuUs } }) 
 function chosen(flags) {
   const { quick, rows, scale } = flags;
   const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
-  const rowsToRun = ROWS.filter(({ group, name, isQuick = false, isLong = false }) => {
+  const rowsToRun = ROWS.filter(({ group, name, isQuick = false }) => {
     if (quick && !isQuick) return false;
-    if (isLong && wanted === null) return false;
     return wanted === null || wanted.some((part) => part === group || name.includes(part));
   });
   if (rowsToRun.length === 0) throw new Refusal(whyNone(flags));
@@ -158,6 +190,6 @@ function whyNone({ quick, rows }) {
 
 function scaled(row, scale) {
   if (scale === 1 || row.images === undefined || row.images <= 5000) return row;
-  const images = Math.max(5000, Math.round(row.images * scale));
+  const images = Math.max(row.leastImages ?? 5000, Math.round(row.images * scale));
   return { ...row, images, name: `${row.name} (scaled down to ${images})` };
 }

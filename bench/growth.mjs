@@ -1,43 +1,54 @@
-// What an upload and a page of a list cost with many images in the index, beside the same with 10,000: two servers of ours by turns.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+// What a read, a page of a list and an upload cost with many images in the index, beside the same with 10,000: two servers of ours by
+// turns, which the next of these rows takes over.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { checkBytes, loadUploads } from './load.mjs';
-import { laySigned, layTree } from './material.mjs';
+import { checkBytes, loadReads, loadUploads } from './load.mjs';
+import { layNames, laySigned } from './material.mjs';
 import { median } from './median.mjs';
+import { requirePrograms } from './programs.mjs';
 import { runCommand, settle, startLookaside, stopAll } from './servers.mjs';
+import { layData, layRecorded } from './trees.mjs';
 
 const FEW = 10_000;
 const PORTS = { few: 18_131, many: 18_132 };
-/** Until there is a verdict on each image. */
-const VERDICTS_MS = 3_600_000;
-const EMPTY_PAGES = 5;
+/** Until there is a verdict on each image: the trees bring them along. */
+const VERDICTS_MS = 900_000;
+const EMPTY_PAGES = 3;
+/** The same images on both sides: with more, the memory for sets would be measured, which has rows of its own. */
+const READS = { images: 5000, warm: 3, seconds: 2 };
 const UPLOADS = { warm: 1000, each: 200, clients: 16 };
 const PAGES = { each: 300, clients: 4 };
 
 /** Rows for rows.mjs. */
 export const GROWTH_ROWS = [
-  { name: 'uploads with 1000000 images, beside 10000', measure: measureUploads },
+  { name: 'reads of 5000 images in turn with 1000000 images, beside 10000', measure: measureReads },
   { name: 'pages of lists with 1000000 images, beside 10000', measure: measurePages },
+  // last, as they add images
+  { name: 'uploads with 1000000 images, beside 10000', measure: measureUploads },
 ].map(({ name, measure }) => ({
   group: 'growth',
   name,
   images: 1_000_000,
-  isLong: true,
+  leastImages: 2 * FEW,
   unit: `× ${FEW} images`,
   target: 1.3,
   run: (bench, row) => runGrowth(bench, row, measure),
 }));
 
+/** Those of the row before, when that was one of these too. */
+let kept = null;
+
 async function runGrowth(bench, { images }, measure) {
   if (images <= FEW) throw new Error(`${images} images are to be held against ${FEW}; give a larger --scale`);
+  const servers = kept ?? [];
+  kept = null;
   const load = await measure(bench);
-  const servers = [];
   for (const [count, port] of [
     [FEW, PORTS.few],
     [images, PORTS.many],
   ]) {
-    servers.push(await startGrown(bench, { count, port }));
+    if (servers.length < 2) servers.push(await startGrown(bench, { count, port }));
   }
   for (const server of servers) await load(server, 0);
   const pairs = [];
@@ -51,7 +62,8 @@ async function runGrowth(bench, { images }, measure) {
   }
   for (const { server, count } of servers) await checkBytes(server, count);
   const rssMiB = servers[1].server.rssBytes() / 1024 / 1024;
-  await stopAll();
+  if (bench.next?.group === 'growth') kept = servers;
+  else await stopAll();
   const ratios = pairs.map(({ few, many }) => many / few);
   return {
     ratio: median(ratios),
@@ -63,10 +75,10 @@ async function runGrowth(bench, { images }, measure) {
   };
 }
 
-async function startGrown({ folder }, { count, port }) {
-  const data = join(folder, `growth-${count}`);
-  mkdirSync(data, { recursive: true });
-  layTree(join(data, 'sigstore'), count);
+async function startGrown(bench, { count, port }) {
+  const { folder } = bench;
+  const { data } = await layData(bench, { images: count });
+  await layRecorded({ data, root: null }, count);
   const server = await startLookaside({ data, port, isPinned: false });
   await checkBytes(server, count);
   const { publicKey } = await laySigned(join(folder, 'signed'), 0);
@@ -100,6 +112,18 @@ async function pageOf(server, token, path) {
   if (answer.status !== 200)
     throw new Error(`${path} was answered with ${answer.status}: ${text.slice(0, 200)}`);
   return text;
+}
+
+/** Microseconds of a read, half of them answered with 404; turn 0 warms up. */
+async function measureReads({ folder }) {
+  requirePrograms(['wrk', 'taskset']);
+  const { images, warm, seconds } = READS;
+  const names = layNames(join(folder, `names-tree-${images}`), { images, areMissing: false });
+  const load = { folder, names, seconds, share404: 0.5 };
+  return async ({ server }, turn) => {
+    for (let more = turn === 0 ? warm : 1; more > 1; more -= 1) await loadReads(server, load);
+    return (await loadReads(server, load)).cpuUs;
+  };
 }
 
 /** Microseconds of an upload of one image; turn 0 warms up. Each image is new, also in a folder that is kept. */

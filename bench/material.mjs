@@ -2,8 +2,9 @@
 // in every run, so that a folder that is kept (--folder) spares making it again.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createMessage, generateKey, readPrivateKey, sign } from 'openpgp';
+import { progressOf } from './progress.mjs';
 
 /** As many bytes as a signature by a key of RSA-4096 has. */
 const SIGNATURE_BYTES = 850;
@@ -24,17 +25,27 @@ export function bytesOf(number) {
   return bytes;
 }
 
-/** A tree of so many images with one signature each. Returns its folder. */
-export function layTree(folder, images) {
+/** A tree of so many images with one signature each, or its images from `from` to `to`. Returns its folder. */
+export function layTree(folder, to, from = 0, images = to) {
   const done = `${folder}.laid`;
   if (existsSync(done)) return folder;
-  for (let number = 0; number < images; number += 1) {
+  mkdirSync(dirname(join(folder, imagePath(0))), { recursive: true });
+  for (let number = from; number < to; number += 1) {
     const image = join(folder, imagePath(number));
-    mkdirSync(image, { recursive: true });
+    makeFolder(image);
     writeFileSync(join(image, 'signature-1'), bytesOf(number));
   }
-  writeFileSync(done, '');
+  if (to === images) writeFileSync(done, '');
   return folder;
+}
+
+/** It may be there: a run that was ended has laid a part of the tree. */
+function makeFolder(path) {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+  }
 }
 
 /** A prime that divides no number of images here. */
@@ -67,7 +78,9 @@ export async function laySigned(folder, count, each = 1) {
         missing.push([number, signature]);
     }
   }
+  const [wanted, say] = [missing.length, progressOf('making signatures', missing.length)];
   while (missing.length > 0) {
+    say(wanted - missing.length);
     await Promise.all(
       missing.splice(0, SIGNED_AT_ONCE).map((which) => signOne(staging, which, keys.privateKey)),
     );

@@ -1,18 +1,21 @@
 // Rows of nodes over PostgreSQL, each beside one server with a data directory in the same run. All nodes share one core, so that what
 // they cost is seen, and not how many processors this machine has; PostgreSQL's own processor time stands beside it.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { checkBytes, loadReads, loadUploads } from './load.mjs';
-import { bytesOf, imagePath, layNames, laySigned, layTree } from './material.mjs';
+import { bytesOf, imagePath, layNames, laySigned } from './material.mjs';
 import { median } from './median.mjs';
 import { startPostgres } from './postgres.mjs';
 import { requirePrograms } from './programs.mjs';
 import { MAIN, runCommand, settle, startLookaside, stopAll } from './servers.mjs';
+import { layData, layRecorded } from './trees.mjs';
 
 const FIRST_PORT = 18_131;
-const READ_SECONDS = 3;
+const READ_SECONDS = 2;
+/** Of reads; each warms up all servers. */
+const MOST_WARM_UPS = 3;
 const COLD_READS = 2000;
 
 export const NODE_ROWS = [
@@ -34,6 +37,7 @@ export const NODE_ROWS = [
     name: 'nodes: migrate of 100000 signatures',
     images: 100_000,
     unit: '× backup',
+    mostPairs: 1, // a turn takes minutes
     run: runMigrate,
   }),
 ];
@@ -43,13 +47,9 @@ function nodeRow(row) {
 }
 
 /** A data directory of so many images, as a server leaves it. */
-async function layServed(folder, images) {
-  const data = join(folder, `served-${images}`);
-  mkdirSync(data, { recursive: true });
-  layTree(join(data, 'sigstore'), images);
-  const server = await startLookaside({ data, port: FIRST_PORT, isPinned: false });
-  await settle(server);
-  await server.stop();
+async function layServed(bench, images) {
+  const { data } = await layData(bench, { images });
+  await layRecorded({ data, root: null }, images);
   return data;
 }
 
@@ -74,8 +74,9 @@ async function startNodes(count, { folder, settings, isPinned }) {
   return nodes;
 }
 
-async function openBoth({ folder }, { images, nodes }) {
-  const data = await layServed(folder, images);
+async function openBoth(bench, { images, nodes }) {
+  const { folder } = bench;
+  const data = await layServed(bench, images);
   const postgres = await startPostgres();
   const settings = settingsOf(postgres, folder, data);
   runCommand(['migrate', '--data', data, '--to', settings.LOOKASIDE_DATABASE]);
@@ -106,7 +107,8 @@ async function runReads(bench, { images, nodes: count }) {
   const { alone, postgres, nodes } = await openBoth(bench, { images, nodes: count });
   const all = [alone, ...nodes];
   for (const server of all) await checkBytes(server, images);
-  for (let turn = 0; turn < bench.warmUps; turn += 1) for (const server of all) await loadReads(server, load);
+  for (let turn = 0; turn < Math.min(bench.warmUps, MOST_WARM_UPS); turn += 1)
+    for (const server of all) await loadReads(server, load);
   const pairs = [];
   for (let turn = 0; turn < bench.pairs; turn += 1) {
     const one = await loadReads(alone, load);
@@ -229,11 +231,11 @@ function enrol(where, settings, publicKey) {
 }
 
 /** The command's processor time, beside that of a backup of the same directory. */
-async function runMigrate(bench, { images }) {
+async function runMigrate(bench, { images, mostPairs }) {
   requirePrograms(['psql']);
-  const data = await layServed(bench.folder, images);
+  const data = await layServed(bench, images);
   const pairs = [];
-  for (let turn = 0; turn < (bench.isQuick ? 1 : Math.min(3, bench.pairs)); turn += 1) {
+  for (let turn = 0; turn < Math.min(mostPairs, bench.pairs); turn += 1) {
     const postgres = await startPostgres();
     const { LOOKASIDE_DATABASE: url } = settingsOf(postgres, bench.folder, data);
     const beforeMs = postgres.cpuMs();

@@ -41,11 +41,9 @@ export function requireRoom(folder, rows) {
 }
 
 /** The folder of its tree, as far as large ones have one. */
-function treeOf({ group, name, images, isShared = false }) {
+function treeOf({ name, images, isShared = false }) {
   if (images === undefined) return name;
-  if (group === 'growth') return `growth-${images}`;
-  if (group === 'scan') return `${isShared ? 'scanned-shared' : 'scanned'}-${images}`;
-  return `${isShared ? 'shared' : 'owned'}-${images}`;
+  return isShared ? `tree-${images}` : `owned-${images}`;
 }
 
 function gib(bytes) {

@@ -21,6 +21,7 @@ import { requirePrograms } from './programs.mjs';
 import { runAdoption, runRescan } from './scans.mjs';
 import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
 import { runTailAdoption, runTailUploads } from './tail.mjs';
+import { layData, layRecorded } from './trees.mjs';
 
 const PORTS = { lookaside: 18_101, bare: 18_102, nginx: 18_103, floor: 18_104 };
 const WITHOUT_RECORD = new URL('./without-record.mjs', import.meta.url).pathname;
@@ -30,22 +31,18 @@ const QUICK_READ_SECONDS = 1;
 const CORES_SECONDS = 8;
 /** Uploads ahead of those that count: a server that has just started compiles its code in their time. */
 const WARM_UPLOADS = 1200;
+const QUICK_WARM_UPLOADS = 400;
+
+const UPLOADS_NAME = 'uploads of one image by 32 clients';
 
 /**
  * Each row: `group` for --rows, `images` that it is scaled by, `run` gives its figures. `target` in times nginx, or in
- * what `unit` says; `isQuick`: part of --quick; `isLong`: only when --rows asks for it.
+ * what `unit` says, or `targets` with a `figure` each, its `unit`, and the `least` or `most` that is wanted; `isQuick`: part of --quick.
+ * They run in this order. Rows of the same size share a tree: what takes it in comes first, and what adds to it last.
  */
 export const ROWS = [
   readRow({ name: 'reads: owned tree of 200 images', images: 200, target: 1.7 }),
   readRow({ name: 'reads: owned tree of 5000 images in turn', images: 5000, target: 2, isQuick: true }),
-  readRow({ name: 'reads: owned tree of 100000 images in turn', images: 100_000, target: 2.5 }),
-  readRow({
-    name: 'reads: owned tree of 1000000 images, spread over it',
-    images: 1_000_000,
-    target: 4,
-    isLong: true,
-    isSpread: true,
-  }),
   readRow({
     name: 'reads: shared tree of 5000 images in turn',
     images: 5000,
@@ -75,10 +72,13 @@ export const ROWS = [
   pullRow({ name: 'node:http alone: whole pulls', target: null, isFloor: true }),
   pullRow({ name: 'whole pulls over TLS', target: 2.2, isTls: true }),
   uploadRow({
-    name: 'uploads of one image by 32 clients',
+    name: UPLOADS_NAME,
     count: 2000,
     batch: 1,
-    target: 500,
+    targets: [
+      { figure: 'perSecond', unit: 'a second', least: 500 },
+      { figure: 'cpuUs', unit: 'µs each', most: 3000 },
+    ],
     isQuick: true,
   }),
   uploadRow({
@@ -90,9 +90,9 @@ export const ROWS = [
   }),
   {
     group: 'uploads',
-    name: 'gpgv and curl -T into nginx one by one',
-    count: 100,
-    target: null,
+    name: 'gpgv and curl -T into nginx one by one, beside our uploads',
+    count: 300,
+    targets: [{ figure: 'timesLoop', unit: 'uploads of ours for each', least: 5 }],
     run: runLoop,
   },
   {
@@ -109,47 +109,16 @@ export const ROWS = [
     target: 800,
     run: (bench, row) => runStored(bench, row, 'import'),
   },
-  {
-    group: 'start',
-    name: 'start with 100000 recorded images',
-    images: 100_000,
-    target: null,
-    run: runStart,
-  },
-  {
-    group: 'start',
-    name: 'start with 1000000 recorded images',
-    images: 1_000_000,
-    target: null,
-    isLong: true,
-    run: runStart,
-  },
-  scanRow({ name: 'scan of 100000 images that are as they were', images: 100_000, run: runRescan }),
+  adoptionRow({ name: 'taking in a tree of 100000 images', images: 100_000 }),
+  scanRow({ name: 'scan of 100000 images that are as they were', images: 100_000 }),
   scanRow({
     name: 'scan of 100000 images that are as they were, shared tree',
     images: 100_000,
     isShared: true,
-    run: runRescan,
+    targets: [],
   }),
-  scanRow({
-    name: 'scan of 1000000 images that are as they were',
-    images: 1_000_000,
-    isLong: true,
-    run: runRescan,
-  }),
-  scanRow({
-    name: 'taking in a tree of 100000 images',
-    images: 100_000,
-    unit: '× sha256sum',
-    run: runAdoption,
-  }),
-  scanRow({
-    name: 'taking in a tree of 1000000 images',
-    images: 1_000_000,
-    isLong: true,
-    unit: '× sha256sum',
-    run: runAdoption,
-  }),
+  startRow({ name: 'start with 100000 recorded images', images: 100_000, targets: [] }),
+  readRow({ name: 'reads: owned tree of 100000 images in turn', images: 100_000, target: 2.5 }),
   {
     group: 'tail',
     unit: '× quiet p99',
@@ -166,12 +135,42 @@ export const ROWS = [
     target: 2,
     run: runTailAdoption,
   },
+  // fewer pairs, where a turn takes minutes
+  adoptionRow({ name: 'taking in a tree of 1000000 images', images: 1_000_000, mostPairs: 1 }),
+  scanRow({ name: 'scan of 1000000 images that are as they were', images: 1_000_000, mostPairs: 3 }),
+  startRow({
+    name: 'start with 1000000 recorded images',
+    images: 1_000_000,
+    targets: [
+      { figure: 'startMs', unit: 'ms', most: 1000 },
+      { figure: 'rssMiB', unit: 'MiB', most: 250 },
+    ],
+  }),
+  readRow({
+    name: 'reads: owned tree of 1000000 images, spread over it',
+    images: 1_000_000,
+    target: 4,
+    isSpread: true,
+  }),
   ...GROWTH_ROWS,
   ...NODE_ROWS,
 ];
 
 function scanRow(row) {
-  return { group: 'scan', unit: '× find', target: null, ...row };
+  const targets = [{ figure: 'perSecond', unit: 'images a second', least: 40_000 }];
+  return { group: 'scan', unit: '× find', targets, run: runRescan, ...row };
+}
+
+function adoptionRow(row) {
+  const targets = [
+    { figure: 'perSecond', unit: 'images a second', least: 10_000 },
+    { figure: 'p99Ratio', unit: '× quiet p99 of reads', most: 2 },
+  ];
+  return { group: 'scan', unit: '× sha256sum', targets, run: runAdoption, ...row };
+}
+
+function startRow(row) {
+  return { group: 'start', run: runStart, ...row };
 }
 
 function readRow(row) {
@@ -190,7 +189,7 @@ function uploadRow(row) {
 const SPREAD_NAMES = 400_000;
 
 async function runReads(bench, row) {
-  const { images, isShared = false, areMissing = false, isFloor = false, isSpread = false } = row;
+  const { images, isShared = false, areMissing = false, isSpread = false } = row;
   requirePrograms(['wrk', 'nginx', 'taskset']);
   const kind = areMissing ? 'missing' : isSpread ? 'spread' : 'tree';
   const names = layNames(join(bench.folder, `names-${kind}-${images}`), {
@@ -198,14 +197,14 @@ async function runReads(bench, row) {
     areMissing,
     of: isSpread ? images : null,
   });
-  const pair = await startPair(bench, { images, isShared, isFloor });
+  const pair = await startPair(bench, row);
   // warm: nginx is not to wait for a disk that we, with an index, need not ask
-  if (!isSpread) readTree(layData(bench.folder, images, isShared).root);
+  if (!isSpread) readTree((await layData(bench, { images, isShared })).tree);
   const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
   const load = { folder: bench.folder, names, seconds, share404: areMissing ? 1 : 0.5 };
   // what is read in turn has been read before: as many loads as it takes
   if (!isSpread && !areMissing && !isFloor) await readAll(pair[0], load, 2 * images);
-  return inPairs(bench, pair, images, (server) => loadReads(server, load));
+  return inPairs(bench, pair, row, (server) => loadReads(server, load));
 }
 
 /** Asks for so many names of the file, from the first on. */
@@ -241,7 +240,13 @@ async function runRecord(bench, { images }) {
     nginxCpuUs,
     nginxPerSecond: _,
     ...figures
-  } = await inPairs(bench, servers, images, (server) => loadReads(server, load));
+  } = await inPairs(
+    bench,
+    servers,
+    { images },
+    (server) => loadReads(server, load),
+    (server) => loadReads(server, { ...load, seconds: READ_SECONDS }),
+  );
   const days = existsSync(join(bench.folder, 'unrecorded', 'access'))
     ? readdirSync(join(bench.folder, 'unrecorded', 'access')).filter((file) => /^[0-9-]+\.db$/.test(file))
     : [];
@@ -249,11 +254,12 @@ async function runRecord(bench, { images }) {
   return { ...figures, withoutCpuUs: nginxCpuUs };
 }
 
-async function runPulls(bench, { images, isTls = false, isFloor = false }) {
+async function runPulls(bench, row) {
+  const { images, isTls = false } = row;
   requirePrograms(['nginx', 'taskset', ...(isTls ? ['openssl'] : [])]);
-  const pair = await startPair(bench, { images, isFloor, tls: isTls ? makeCertificate(bench.folder) : null });
+  const pair = await startPair(bench, row);
   const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
-  return inPairs(bench, pair, images, (server) => loadPulls(server, { images, seconds }));
+  return inPairs(bench, pair, row, (server) => loadPulls(server, { images, seconds }));
 }
 
 /**
@@ -309,41 +315,63 @@ async function loadByEach(server, load) {
   return { ...cost, busiest: Math.max(...spent) / spent.reduce((sum, ms) => sum + ms, 0) };
 }
 
+/** The pair of the row before, with --quick: one server answers all of its rows of the same tree. */
+let kept = null;
+
+/** Pairs whose code is compiled, as far as rows of reads have it in common. */
+const warmed = new WeakSet();
+
+/** What two rows have in common when one pair of servers can answer both. */
+function sharingOf({ images, isShared = false, isFloor = false, isTls = false }) {
+  return JSON.stringify({ images, isShared, isFloor, isTls });
+}
+
 /** We, or Node.js alone, and nginx over the same tree; ours at rest after its start. */
-async function startPair({ folder }, { images, isShared = false, isFloor = false, tls = null }) {
-  const { data, root } = layData(folder, images, isShared);
-  const nginx = await startNginx({ folder, root, port: PORTS.nginx, tls });
+async function startPair(bench, row) {
+  const { images, isShared = false, isFloor = false, isTls = false } = row;
+  const before = kept;
+  kept = null;
+  if (before?.sharing === sharingOf(row)) return before.pair;
+  const { folder } = bench;
+  const { data, tree, root } = await layData(bench, { images, isShared });
+  if (!isFloor) await layRecorded({ data, root }, images);
+  const tls = isTls ? makeCertificate(folder) : null;
+  const nginx = await startNginx({ folder, root: tree, port: PORTS.nginx, tls });
   const measured = isFloor
-    ? await startFloor({ folder, root, images, port: PORTS.floor })
-    : await startLookaside({ data, root: isShared ? root : null, port: PORTS.lookaside, tls });
+    ? await startFloor({ folder, root: tree, images, port: PORTS.floor })
+    : await startLookaside({ data, root, port: PORTS.lookaside, tls });
   await settle(measured);
   return [measured, nginx];
 }
 
-function layData(folder, images, isShared) {
-  const data = join(folder, `${isShared ? 'shared' : 'owned'}-${images}`);
-  mkdirSync(data, { recursive: true });
-  return { data, root: layTree(join(data, isShared ? '../tree' : 'sigstore'), images) };
+/** Stopped, unless the next row takes the pair over. */
+async function endPair({ next, isQuick }, pair, row) {
+  const isTaken = isQuick && [runReads, runPulls].includes(next?.run) && sharingOf(next) === sharingOf(row);
+  if (isTaken) kept = { sharing: sharingOf(row), pair };
+  else await stopAll();
 }
 
 /** A B A B …: the figures of both, and of each pair the ratio. The bytes are compared ahead of the first and behind the last. */
-async function inPairs(bench, [measured, nginx], images, load) {
+async function inPairs(bench, pair, row, load, warmingLoad = load) {
+  const [measured, nginx] = pair;
   const pairs = [];
   const check = async () => {
-    for (const server of [measured, nginx]) if (!server.isTls) await checkBytes(server, images);
+    for (const server of [measured, nginx]) if (!server.isTls) await checkBytes(server, row.images);
   };
   await check();
-  await warmUp(measured, bench, load);
-  await warmUp(nginx, nginx.name === 'nginx' ? { warmUps: 1 } : bench, load);
+  const warmUps = warmed.has(pair) ? 1 : bench.warmUps;
+  await warmUp(measured, { warmUps }, warmingLoad);
+  await warmUp(nginx, { warmUps: nginx.name === 'nginx' ? 1 : warmUps }, warmingLoad);
+  warmed.add(pair);
   for (let turn = 0; turn < bench.pairs; turn += 1) {
     pairs.push({ measured: await load(measured), nginx: await load(nginx) });
     bench.progress();
   }
   await check();
   const rssMiB = measured.rssBytes() / 1024 / 1024;
-  await stopAll();
-  const ratios = pairs.map((pair) => pair.measured.cpuUs / pair.nginx.cpuUs);
-  const of = (side, field) => median(pairs.map((pair) => pair[side][field]));
+  await endPair(bench, pair, row);
+  const ratios = pairs.map((one) => one.measured.cpuUs / one.nginx.cpuUs);
+  const of = (side, field) => median(pairs.map((one) => one[side][field]));
   return {
     ratio: median(ratios),
     least: Math.min(...ratios),
@@ -392,12 +420,13 @@ function makeCertificate(folder) {
  */
 async function runUploads(bench, { count, clients, batch }) {
   const each = bench.isQuick ? count / 4 : count;
-  const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), each + WARM_UPLOADS);
+  const warm = bench.isQuick ? QUICK_WARM_UPLOADS : WARM_UPLOADS;
+  const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), each + warm);
   const rounds = [];
   for (let round = 0; round < (bench.isQuick ? 1 : 3); round += 1) {
     const { server, token } = await startEmpty(bench, publicKey);
     const load = { staging, token, clients, batch };
-    const cold = await loadUploads(server, { ...load, from: each, count: WARM_UPLOADS });
+    const cold = await loadUploads(server, { ...load, from: each, count: warm });
     rounds.push({
       ...(await loadUploads(server, { ...load, from: 0, count: each })),
       coldCpuUs: cold.cpuUs,
@@ -444,7 +473,7 @@ async function checkStored(server, staging, count) {
   }
 }
 
-/** What people do without us: gpgv, then curl -T into WebDAV of nginx. Nothing is durable there. */
+/** What people do without us: gpgv, then curl -T into WebDAV of nginx. Nothing is durable there. Ours are those of the same run. */
 async function runLoop(bench, { count }) {
   requirePrograms(['gpgv', 'curl', 'nginx', 'taskset']);
   const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), count);
@@ -462,7 +491,9 @@ done`;
   const durationMs = performance.now() - startedMs;
   await stopAll();
   if (status !== 0) throw new Error(`gpgv and curl ended with ${status}: ${stderr}`);
-  return { perSecond: (1000 * count) / durationMs };
+  const perSecond = (1000 * count) / durationMs;
+  const ours = bench.results.find(({ name }) => name === UPLOADS_NAME)?.figures.perSecond;
+  return { perSecond, ...(ours === undefined ? {} : { timesLoop: ours / perSecond }) };
 }
 
 /** A command that stores all, with its start, on a server that is warm by uploads in batches. */
@@ -487,20 +518,25 @@ async function runStored(bench, { count }, command) {
   return { perSecond: (1000 * count) / durationMs, cpuUs };
 }
 
-/** From the start of the program until it listens, which is when reads are answered, and what it holds at rest. */
+/**
+ * From the start of the program until it listens, which is when reads are answered, and what it holds: the most of then, and of when the
+ * scan of the last start has ended.
+ */
 async function runStart(bench, { images }) {
-  const { data } = layData(bench.folder, images, false);
-  const first = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
-  await settle(first);
-  await stopAll();
+  const { data } = await layData(bench, { images });
+  await layRecorded({ data, root: null }, images);
   const tookMs = [];
   let rssMiB = 0;
-  for (let turn = 0; turn < bench.pairs; turn += 1) {
+  for (let turn = 1; turn <= bench.pairs; turn += 1) {
     const server = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
     await checkBytes(server, images);
     tookMs.push(performance.now() - server.startedMs);
-    await settle(server);
-    rssMiB = Math.max(rssMiB, server.rssBytes() / 1024 / 1024);
+    const look = () => {
+      rssMiB = Math.max(rssMiB, server.rssBytes() / 1024 / 1024);
+    };
+    look();
+    if (turn === bench.pairs) await settle(server);
+    look();
     bench.progress();
     await stopAll();
   }

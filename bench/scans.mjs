@@ -1,45 +1,50 @@
 // Scans of whole trees: one that nothing has changed in, and one that nothing is recorded of. Beside them, in the same run, programs that
 // look at the same files.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { checkBytes, loadReads } from './load.mjs';
-import { layNames, layTree } from './material.mjs';
+import { checkBytes } from './load.mjs';
+import { layNames } from './material.mjs';
 import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
-import { SCANNED, settle, startLookaside, stopAll } from './servers.mjs';
+import { progressOf } from './progress.mjs';
+import { SCANNED, settle, startLookaside, stopAll, waitForScan } from './servers.mjs';
+import { forgetRecorded, layData, layRecorded } from './trees.mjs';
 
 const PORT = 18_121;
-const READ_SECONDS = 2;
+const STEADY = new URL('./steady.mjs', import.meta.url).pathname;
+const READ_SECONDS = 6;
+const READS_A_SECOND = 4000;
 /** Of the tree, read meanwhile. */
 const NAMES_READ = 1000;
+const MOST_ADOPTIONS = 3;
 
 /** Processor time of a scan that finds all as it was, for an image; in times `find` that prints size and times of each file. */
-export async function runRescan(bench, { images, isShared = false }) {
+export async function runRescan(bench, { images, isShared = false, mostPairs = bench.pairs }) {
   requirePrograms(['find', 'sh']);
-  const { data, root } = layScanned(bench.folder, images, isShared);
-  const first = await startLookaside({ data, root, port: PORT, isPinned: false });
-  await checkBytes(first, images);
-  await scans(data, 1);
-  await settle(first); // verdicts on what is new take longer
-  await stopAll();
+  const { data, tree, root } = await layData(bench, { images, isShared });
+  await layRecorded({ data, root }, images);
+  rmSync(logOf(data), { force: true });
   const settings = { LOOKASIDE_SCAN_INTERVAL: '1s' };
   const server = await startLookaside({ data, root, port: PORT, isPinned: false, settings });
+  await checkBytes(server, images);
+  await waitForScan(server);
   const pairs = [];
-  for (let turn = 0; turn < bench.pairs; turn += 1) {
+  for (let turn = 0; turn < Math.min(bench.pairs, mostPairs); turn += 1) {
     const before = scansTold(data).length;
-    await scans(data, before + 1);
     const beforeMs = server.cpuMs();
-    const measured = await scans(data, before + 2);
-    const cpuUs = (1000 * (server.cpuMs() - beforeMs)) / images;
-    if (measured.images !== images)
-      throw new Error(`a scan has found ${measured.images} of ${images} images`);
-    pairs.push({
-      cpuUs,
-      tookMs: measured.tookMs,
-      peerUs: peerUs(`find '${rootOf(data, root)}' -type f -printf '%p %s %T@ %C@\\n'`, images),
-    });
+    const measured = await scans(data, before + 1, () => requireRunning(server));
+    const cpuUs = (1000 * (server.cpuMs() - beforeMs)) / measured.images;
+    requireAll(measured, images);
+    server.signal('SIGSTOP'); // the next scan is to begin after the other program
+    try {
+      const peer = peerUs(`find '${tree}' -type f -printf '%p %s %T@ %C@\\n'`, measured.images);
+      pairs.push({ cpuUs, tookMs: measured.tookMs, peerUs: peer });
+    } finally {
+      server.signal('SIGCONT');
+    }
     bench.progress();
   }
   const rssMiB = mibOf(server);
@@ -47,62 +52,97 @@ export async function runRescan(bench, { images, isShared = false }) {
   return figuresOf(pairs, images, { rssMiB });
 }
 
-/** The same of a tree that is taken in, until all is recorded without verdicts; in times `sha256sum`. */
-export async function runAdoption(bench, { images }) {
+/** @throws when it has ended, as no scan comes then */
+function requireRunning(server) {
+  if (server.hasEnded()) throw new Error(`${server.name} has ended`);
+}
+
+/** @throws when the scan has missed some; what rows of growth have uploaded is there besides */
+function requireAll(scan, images) {
+  if (scan.images < images) throw new Error(`a scan has found ${scan.images} of ${images} images`);
+}
+
+/**
+ * The same of a tree that is taken in, until all is recorded without verdicts; in times `sha256sum`. Reads beside it, by a clock: of a
+ * tree of a million in the same turn, as each takes minutes.
+ */
+export async function runAdoption(bench, { images, mostPairs = MOST_ADOPTIONS }) {
   requirePrograms(['find', 'sh', 'wrk', 'taskset']);
-  const { data } = layScanned(bench.folder, images, false);
+  const { data, tree } = await layData(bench, { images });
   const names = layNames(join(bench.folder, `names-scanned-${images}`), {
     images: Math.min(NAMES_READ, images),
     areMissing: false,
   });
-  const load = { folder: bench.folder, names, seconds: READ_SECONDS, share404: 0.5 };
+  const turns = Math.min(bench.pairs, mostPairs);
   const pairs = [];
-  for (let turn = 0; turn < Math.min(bench.pairs, 3); turn += 1) {
-    forget(data);
-    const server = await startLookaside({ data, port: PORT, isPinned: false });
-    const startMs = performance.now() - server.startedMs;
-    const startMiB = mibOf(server);
-    await checkBytes(server, images);
-    let mostMiB = startMiB;
-    const measured = await scans(data, 1, () => {
-      mostMiB = Math.max(mostMiB, mibOf(server));
-    });
-    const cpuUs = (1000 * server.cpuMs()) / images;
-    if (measured.images !== images)
-      throw new Error(`a scan has found ${measured.images} of ${images} images`);
-    const rssMiB = mibOf(server);
-    await stopAll();
-    pairs.push({
-      cpuUs,
-      rssMiB,
-      startMiB,
-      mostMiB,
-      startMs,
-      tookMs: measured.tookMs,
-      peerUs: peerUs(`find '${rootOf(data, null)}' -type f -exec sha256sum {} +`, images),
-    });
+  for (let turn = 0; turn < turns; turn += 1) {
+    pairs.push(await adoptOnce({ data, tree, images }, turns === 1 ? names : null));
     bench.progress();
   }
-  forget(data);
-  const server = await startLookaside({ data, port: PORT, isPinned: false });
-  const meanwhile = await loadReads(server, load);
-  const isScanning = scansTold(data).length === 0;
-  await scans(data, 1);
-  await stopAll();
+  const beside = turns === 1 ? pairs[0] : await adoptOnce({ data, tree, images }, names);
+  await layRecorded({ data, root: null }, images);
   const again = await startLookaside({ data, port: PORT, isPinned: false });
   await settle(again);
-  const quiet = await loadReads(again, load);
+  const quiet = await readSteadily(again, names);
   await stopAll();
-  if (!isScanning)
+  if (!beside.isMeanwhile)
     process.stderr.write('the tree was taken in before its reads had ended: take more images\n');
   return figuresOf(pairs, images, {
     rssMiB: Math.max(...pairs.map((pair) => pair.rssMiB)),
     startMiB: median(pairs.map((pair) => pair.startMiB)),
     mostMiB: Math.max(...pairs.map((pair) => pair.mostMiB)),
     startMs: median(pairs.map((pair) => pair.startMs)),
-    p99Ms: isScanning ? meanwhile.p99Ms : undefined,
     quietP99Ms: quiet.p99Ms,
+    ...(beside.isMeanwhile ? { p99Ms: beside.reads.p99Ms, p99Ratio: beside.reads.p99Ms / quiet.p99Ms } : {}),
   });
+}
+
+/** `names`: what is read meanwhile; null: nothing, and the other program is measured too. */
+async function adoptOnce({ data, tree, images }, names) {
+  forgetRecorded(data);
+  rmSync(logOf(data), { force: true });
+  const server = await startLookaside({ data, port: PORT, isPinned: false });
+  const startMs = performance.now() - server.startedMs;
+  const startMiB = mibOf(server);
+  await checkBytes(server, images);
+  let reads = null;
+  let isMeanwhile = false;
+  const reading = names === null ? null : readSteadily(server, names);
+  reading?.then(
+    (told) => {
+      reads = told;
+      isMeanwhile = !server.hasScanned();
+    },
+    () => undefined,
+  );
+  let mostMiB = startMiB;
+  const say = progressOf('taking in the tree');
+  const measured = await scans(data, 1, () => {
+    requireRunning(server);
+    say();
+    mostMiB = Math.max(mostMiB, mibOf(server));
+  });
+  const cpuUs = (1000 * server.cpuMs()) / measured.images;
+  requireAll(measured, images);
+  const rssMiB = mibOf(server);
+  await reading;
+  await stopAll();
+  const peer = peerUs(`find '${tree}' -type f -exec sha256sum {} +`, measured.images);
+  const told = { cpuUs, rssMiB, startMiB, mostMiB, startMs, tookMs: measured.tookMs, reads, isMeanwhile };
+  return { ...told, peerUs: peer };
+}
+
+/** By a clock, and few: what the other work makes of them is asked, not how many there can be. */
+async function readSteadily({ url }, names) {
+  const args = [STEADY, 'read', url, names, String(READS_A_SECOND), String(READ_SECONDS)];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (piece) => {
+    said += piece;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
+  return JSON.parse(said);
 }
 
 function figuresOf(pairs, images, more) {
@@ -118,23 +158,8 @@ function figuresOf(pairs, images, more) {
   };
 }
 
-function layScanned(folder, images, isShared) {
-  const data = join(folder, `${isShared ? 'scanned-shared' : 'scanned'}-${images}`);
-  mkdirSync(data, { recursive: true });
-  const root = layTree(join(data, isShared ? '../scanned-tree' : 'sigstore'), images);
-  rmSync(logOf(data), { force: true });
-  return { data, root: isShared ? root : null };
-}
-
-/** All but the tree, so that nothing is recorded. */
-function forget(data) {
-  for (const name of ['index.db', 'index.db-wal', 'index.db-shm']) rmSync(join(data, name), { force: true });
-  rmSync(logOf(data), { force: true });
-}
-
 const mibOf = (server) => server.rssBytes() / 1024 / 1024;
 const logOf = (data) => `${data}.log`;
-const rootOf = (data, root) => root ?? join(data, 'sigstore');
 
 function scansTold(data) {
   if (!existsSync(logOf(data))) return [];

@@ -5,6 +5,7 @@ import { openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { progressOf } from './progress.mjs';
 
 export const MAIN = new URL('../dist/src/main.js', import.meta.url).pathname;
 const DELAY = new URL('delay.mjs', import.meta.url).pathname;
@@ -13,6 +14,8 @@ const SERVER_CORE = '0';
 const TICK_MS = 10; // of /proc: sysconf(_SC_CLK_TCK) is 100 on every Linux that Node.js runs on
 const PAGE_BYTES = 4096;
 const LINES_SHOWN = 5;
+/** On a quiet machine the longest of these waits, for the scan of a million new images, takes some minutes. */
+const MOST_WAIT_MS = 1_800_000;
 /** What the log says of a scan that has ended. */
 export const SCANNED = 'the tree was scanned';
 
@@ -156,6 +159,7 @@ async function start({ name, port, isTls, isPinned, argv, env, log, scans = fals
       hasScanned ||= readFileSync(log).subarray(logStart).includes(SCANNED);
       return hasScanned;
     },
+    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
     signal: (name) => process.kill(child.pid, name),
     /** As a power cut of the process. */
     async kill() {
@@ -188,16 +192,31 @@ function lastOf(log) {
  * Waits until what a start sets going, a scan and the verification of what it found, has ended. Rest alone does not tell: on a busy
  * machine a server looks at rest while it gets none of the processor.
  */
-export async function settle(server, { stillMs = 1000, mostMs = 3_600_000 } = {}) {
+export async function settle(server, { stillMs = 1000, mostMs = MOST_WAIT_MS } = {}) {
   const startedMs = performance.now();
+  const say = progressOf('waiting until the server is at rest');
   for (let stillSinceMs = startedMs, before = server.cpuMs(); ; ) {
     await wait(250);
+    if (server.hasEnded()) throw new Error(`${server.name} has ended`);
+    say();
     const now = server.cpuMs();
     // twice a second something small is written even at rest
     if (now - before > 2 * TICK_MS || !server.hasScanned()) stillSinceMs = performance.now();
     before = now;
     if (performance.now() - stillSinceMs >= stillMs) return;
     if (performance.now() - startedMs >= mostMs) throw new Error(`${server.name} does not come to rest`);
+  }
+}
+
+/** Waits for the end of the scan alone: verdicts on many new images take minutes more. */
+export async function waitForScan(server) {
+  const untilMs = performance.now() + MOST_WAIT_MS;
+  const say = progressOf('waiting for the scan');
+  while (!server.hasScanned()) {
+    if (performance.now() > untilMs) throw new Error(`${server.name} does not end its scan`);
+    if (server.hasEnded()) throw new Error(`${server.name} has ended`);
+    await wait(100);
+    say();
   }
 }
 
