@@ -19,6 +19,7 @@ const IMAGE_BYTES = 10 * 1024;
 const IMAGE_INODES = 2;
 /** For databases, logs, and what rows make that have no number of images. */
 const MORE_BYTES = 3 * 1024 ** 3;
+const MORE_INODES = 400_000;
 
 /**
  * All trees stay until the end of the run, and those that an earlier run has left in the folder have their room already.
@@ -30,7 +31,7 @@ export function requireRoom(folder, rows) {
   const images = missing.reduce((sum, [, count]) => sum + count, 0);
   const { bavail, bsize, ffree, files } = statfsSync(folder);
   const wantedBytes = images * IMAGE_BYTES + MORE_BYTES;
-  const wantedInodes = images * IMAGE_INODES;
+  const wantedInodes = images * IMAGE_INODES + MORE_INODES;
   const hasInodes = files === 0 || ffree >= wantedInodes; // btrfs and others make them as they are needed
   if (bavail * bsize >= wantedBytes && hasInodes) return;
   const wanted = `${gib(wantedBytes)} GiB and ${wantedInodes} inodes`;

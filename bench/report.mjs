@@ -35,11 +35,15 @@ export function printTable(results) {
 
 const isOurs = (unit) => unit !== '× nginx' && unit?.startsWith('×');
 
-/** Returns the file. The results of one day stand in one file, the latest of each row with the commit that it is of. */
+/**
+ * Returns the file. The results of one day stand in one file, the latest of each row with the commit that it is of. Those of smaller
+ * trees, and of --quick, have files of their own, so that a trial does not write over what was measured with care.
+ */
 export function writeResults(results, { isQuick, scale }) {
   mkdirSync(RESULTS, { recursive: true });
   const date = new Date().toISOString().slice(0, 10);
-  const file = join(RESULTS, `${date}${isQuick ? '-quick' : ''}.json`);
+  const kind = isQuick ? '-quick' : scale < 1 ? '-scaled' : '';
+  const file = join(RESULTS, `${date}${kind}.json`);
   const measured = new Set(results.map(({ name }) => name));
   const others = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).rows : [];
   const rows = [
