@@ -46,9 +46,9 @@ function nodeRow(row) {
   return { group: 'nodes', unit: '× SQLite', target: null, ...row };
 }
 
-/** A data directory of so many images, as a server leaves it. */
+/** A data directory of so many images, as a server leaves it that nobody has read from: the record would be moved too. */
 async function layServed(bench, images) {
-  const { data } = await layData(bench, { images });
+  const { data } = await layData(bench, { images, kind: 'served' });
   await layRecorded({ data, root: null }, images);
   return data;
 }

@@ -42,8 +42,9 @@ export function requireRoom(folder, rows) {
 }
 
 /** The folder of its tree, as far as large ones have one. */
-function treeOf({ name, images, isShared = false }) {
+function treeOf({ group, name, images, isShared = false }) {
   if (images === undefined) return name;
+  if (group === 'nodes') return `served-${images}`;
   return isShared ? `tree-${images}` : `owned-${images}`;
 }
 

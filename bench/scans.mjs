@@ -80,7 +80,7 @@ export async function runAdoption(bench, { images, mostPairs = MOST_ADOPTIONS })
     bench.progress();
   }
   const beside = turns === 1 ? pairs[0] : await adoptOnce({ data, tree, images }, names);
-  await layRecorded({ data, root: null }, images);
+  await layRecorded({ data, root: null }, images, { isTakenIn: true });
   const again = await startLookaside({ data, port: PORT, isPinned: false });
   await settle(again);
   const quiet = await readSteadily(again, names);

@@ -19,9 +19,12 @@ const JUDGED_AT_ONCE = 1000;
 const COMPARED = 50;
 const SITE = 'default';
 
-/** The data directory, and the tree: `sigstore` in it, or one that is shared, which `root` names. */
-export async function layData({ folder }, { images, isShared = false }) {
-  const data = join(folder, `${isShared ? 'shared' : 'owned'}-${images}`);
+/** The data directory, and the tree: `sigstore` in it, or one that is shared, which `root` names. `kind`: one of its own. */
+export async function layData(
+  { folder },
+  { images, isShared = false, kind = isShared ? 'shared' : 'owned' },
+) {
+  const data = join(folder, `${kind}-${images}`);
   mkdirSync(data, { recursive: true });
   const tree = isShared ? join(folder, `tree-${images}`) : join(data, 'sigstore');
   await layLargeTree(tree, images);
@@ -41,16 +44,18 @@ async function layLargeTree(tree, images) {
 }
 
 /**
- * Records the tree as servers do, with a verdict on each image: one server takes it in. Its verdicts would take as long as those of
+ * Records the tree as servers do, with a verdict on each image: one server takes it in, unless one has (`isTakenIn`). Its verdicts would take as long as those of
  * real signatures, one after the other. But the signatures of these trees are alike, as far as a verdict goes. So the first one is
  * examined, some others are held against it, and its verdict is written for all.
  */
-export async function layRecorded({ data, root }, images) {
+export async function layRecorded({ data, root }, images, { isTakenIn = false } = {}) {
   const done = judgedMark(data);
   if (existsSync(done) && existsSync(join(data, 'index.db'))) return;
-  const server = await startLookaside({ data, root, port: PORT, isPinned: false });
-  await waitForScan(server);
-  await server.stop();
+  if (!isTakenIn) {
+    const server = await startLookaside({ data, root, port: PORT, isPinned: false });
+    await waitForScan(server);
+    await server.stop();
+  }
   await giveVerdicts(data, images);
   writeFileSync(done, '');
 }
