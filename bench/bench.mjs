@@ -188,8 +188,12 @@ function whyNone({ quick, rows }) {
   return `${quick ? 'no row of --quick' : 'no row'} has the group ${rows}, or ${rows} in its name; ${all}`;
 }
 
+/** Images that are served, or that are stored. */
 function scaled(row, scale) {
-  if (scale === 1 || row.images === undefined || row.images <= 5000) return row;
-  const images = Math.max(row.leastImages ?? 5000, Math.round(row.images * scale));
-  return { ...row, images, name: `${row.name} (scaled down to ${images})` };
+  const field = row.images === undefined ? 'count' : 'images';
+  const whole = row[field];
+  if (scale === 1 || whole === undefined || whole <= 5000) return row;
+  const least = row.leastImages ?? (field === 'count' ? 1000 : 5000);
+  const some = Math.max(least, Math.round(whole * scale));
+  return { ...row, [field]: some, name: `${row.name} (scaled down to ${some})` };
 }
