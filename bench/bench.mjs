@@ -24,6 +24,7 @@ const USAGE = `npm run bench -- [flags]
   --folder DIR        keeps the trees for the next run
 
 npm run bench -- start, audit, records, rotation, mirror, pages or soak measures other things: docs/performance.md
+npm run bench -- chart draws docs/performance.svg again from the newest results
 `;
 
 if (process.argv[2] === 'start') await import('./start.mjs');
@@ -33,6 +34,7 @@ else if (process.argv[2] === 'rotation') await import('./rotation.mjs');
 else if (process.argv[2] === 'pages') await import('./pages.mjs');
 else if (process.argv[2] === 'mirror') await import('./mirror.mjs');
 else if (process.argv[2] === 'soak') await import('./soak.mjs');
+else if (process.argv[2] === 'chart') await import('./draw.mjs');
 else await main();
 
 async function main() {
