@@ -175,7 +175,7 @@ async function scans(data, count, look = () => undefined) {
     look();
     const told = scansTold(data);
     if (told.length >= count) return told[count - 1];
-    await wait(10);
+    await wait(50);
   }
 }
 

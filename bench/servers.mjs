@@ -1,7 +1,7 @@
 // The servers that are measured, each a process with its threads or children, and the processor time that they have used.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -79,6 +79,8 @@ export function startLookaside({
 export function startNginx({ folder, root, port, tls = null, isWritable = false, isPinned = true }) {
   const file = join(folder, `nginx-${port}.conf`);
   const user = process.getuid() === 0 ? 'user root;' : '';
+  // a minute of it takes some hundred MiB
+  rmSync(`${folder}/nginx-${port}-access.log`, { force: true });
   const ssl = tls === null ? '' : `ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key};`;
   const dav = isWritable ? 'dav_methods PUT; create_full_put_path on;' : '';
   writeFileSync(
