@@ -23,12 +23,13 @@ try {
   tell({ kind: 'failure', code, message: messageOf(error) });
 }
 
-function walk({ root, site, mustLook, index, taken }: WalkOrder): void {
+function walk({ root, site, share, mustLook, index, taken }: WalkOrder): void {
   const stamps = asLookUp(() => openFolderStamps(index));
   try {
     const recorded = (folder: string) => guarded(asLookUp(() => stamps.in(site, folder)));
     let handedOver = 0;
-    for (const batch of walkQuickly({ root, site, mustLook: new Set(mustLook), recorded, nowMs: Date.now })) {
+    const options = { root, site, share, mustLook: new Set(mustLook), recorded, nowMs: Date.now };
+    for (const batch of walkQuickly(options)) {
       tell({ kind: 'batch', batch });
       handedOver += 1;
       // One is gone through while the next is being read, into the memory of the one before.

@@ -51,8 +51,16 @@ export interface TooLong {
   readonly count: number;
 }
 
+/** Which images a walk takes, of several walks that go through the same tree side by side: together they take each image once. */
+export interface WalkShare {
+  /** From 0 on. The walk with number 0 tells of what is no image too. */
+  readonly number: number;
+  readonly of: number;
+}
+
 export interface WalkRequest {
   readonly site: string;
+  readonly share: WalkShare;
   /** Folders of images that are not passed over, whatever their stamps. */
   readonly mustLook: readonly string[];
   /** When aborted, it ends the walk with its reason. */

@@ -27,6 +27,7 @@ import type {
   WalkBatch,
   WalkedImage,
   WalkFailure,
+  WalkShare,
 } from '../domain/tree-walk.ts';
 import { HELD_FOLDER, type Opened, openNow, whereOpen } from './opened.ts';
 import { filesOf, quickStampOf } from './quick-stamp.ts';
@@ -36,6 +37,7 @@ import { isSettled, modifiedAtOf } from './stamps.ts';
 export interface QuickWalkOptions {
   readonly root: string;
   readonly site: string;
+  readonly share: WalkShare;
   /** Folders of images that are not passed over, whatever their stamps. */
   readonly mustLook: ReadonlySet<string>;
   /** The names that the index has in a folder, each with its stamp. */
@@ -90,7 +92,7 @@ interface Held extends Opened {
 }
 
 /**
- * Every image of the tree and the index: passed over, or named. The packed images of a batch were read since the batch before it was
+ * Every image of the tree and the index that is of this share: passed over, or named. The packed images of a batch were read since the batch before it was
  * handed over, and their memory is written again after the next batch. @throws LookasideError STORE_UNAVAILABLE; what `recorded` throws
  */
 export function* walkQuickly(options: QuickWalkOptions): Generator<WalkBatch> {
@@ -152,7 +154,7 @@ class Walk {
   }
 
   *#children(held: Held, above: Above, names: RecordedNames, next: Place[]): Generator<WalkBatch> {
-    const { site, mustLook } = this.#options;
+    const { site, share, mustLook } = this.#options;
     const tooLong = { path: '', count: 0 };
     let unrecorded: string[] = [];
     try {
@@ -164,19 +166,27 @@ class Walk {
         const child = below(held.folder, name);
         const stamp = names.get(name);
         const isQuick = isFolder && held.isAtHome;
-        if (stamp != null && isQuick && !mustLook.has(child) && this.#isAsRecorded(held, name, stamp)) {
+        const isMine = isOfShare(name, share);
+        if (
+          stamp != null &&
+          isMine &&
+          isQuick &&
+          !mustLook.has(child) &&
+          this.#isAsRecorded(held, name, stamp)
+        ) {
           names.delete(name);
           if (this.#batch.passOver(filesOf(stamp))) yield this.#handOver(held);
           continue;
         }
         const isImage = parseImageFolder(site, child) !== null;
         if (!isImage && !isNamespaceFolder(child)) {
-          if (whyTooLong(child) === null) continue;
+          if (share.number > 0 || whyTooLong(child) === null) continue;
           if (tooLong.count === 0) tooLong.path = child;
           tooLong.count += 1;
           continue;
         }
         names.delete(name);
+        if (isImage && !isMine) continue;
         if (!isImage) next.push({ path: child, above, isRecordedOnly: false });
         else if (stamp === undefined && isQuick && !mustLook.has(child)) unrecorded.push(name);
         else yield* this.#named(held, child, isQuick ? this.#stamped(held, name) : null);
@@ -192,11 +202,13 @@ class Walk {
 
   /** What the index has and the disk lacks. */
   *#left(folder: string, names: RecordedNames, next: Place[]): Generator<WalkBatch> {
+    const { site, share } = this.#options;
     for (const name of names.keys()) {
       const child = below(folder, name);
-      if (parseImageFolder(this.#options.site, child) !== null) yield* this.#named(null, child, null);
-      else if (isNamespaceFolder(child)) next.push({ path: child, above: null, isRecordedOnly: true });
-      else this.#batch.outgrown.push(child);
+      if (parseImageFolder(site, child) !== null) {
+        if (isOfShare(name, share)) yield* this.#named(null, child, null);
+      } else if (isNamespaceFolder(child)) next.push({ path: child, above: null, isRecordedOnly: true });
+      else if (share.number === 0) this.#batch.outgrown.push(child);
     }
   }
 
@@ -436,6 +448,11 @@ function leadsToFolder({ path }: Opened, name: string): boolean {
     if (ABSENT.has(systemCode(error) ?? '')) return false;
     throw error;
   }
+}
+
+/** By the last digit of the digest, so that the shares go through the names in step. */
+function isOfShare(name: string, share: WalkShare): boolean {
+  return name.charCodeAt(name.length - 1) % share.of === share.number;
 }
 
 function isAmong(id: string, above: Above | null): boolean {

@@ -2,7 +2,7 @@
 // itself, and an image takes eight of them.
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
-import type { QuickWalk, WalkBatch, WalkRequest } from '../domain/tree-walk.ts';
+import type { QuickWalk, WalkBatch, WalkRequest, WalkShare } from '../domain/tree-walk.ts';
 import { unavailable } from './root.ts';
 import { isStamped } from './stamps.ts';
 
@@ -10,6 +10,7 @@ import { isStamped } from './stamps.ts';
 export interface WalkOrder {
   readonly root: string;
   readonly site: string;
+  readonly share: WalkShare;
   readonly mustLook: readonly string[];
   /** index.db */
   readonly index: string;
@@ -54,10 +55,10 @@ async function hasStamps(root: string): Promise<boolean> {
 
 async function* walkInThread(
   { root, index, script }: ThreadedWalkOptions,
-  { site, mustLook, signal }: WalkRequest,
+  { site, share, mustLook, signal }: WalkRequest,
 ): AsyncGenerator<WalkBatch> {
   const taken = new Int32Array(new SharedArrayBuffer(4));
-  const order: WalkOrder = { root, site, mustLook, index, taken };
+  const order: WalkOrder = { root, site, share, mustLook, index, taken };
   const thread = new Worker(script, {
     name: 'tree-walk',
     execArgv: [], // the program's own options, such as an inspector or --eval, are not for the thread

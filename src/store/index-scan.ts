@@ -63,6 +63,9 @@ const MAX_FOLDERS_NAMED = 1000;
 
 const TOMBSTONES_A_PAGE = 1000;
 
+/** Through a tree that is taken in: one walk by itself would wait for the disk twice for each image that is not in memory. */
+const WALKS_AT_ONCE = 2;
+
 /** One scan that is under way. */
 interface Scan {
   readonly site: string;
@@ -138,9 +141,27 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     if (quick === null) return false;
     const { site, signal } = running;
     await tree.check();
-    const batches = await quick.walk({ site, signal, mustLook: await foldersToLookAt(site, quick) });
-    if (batches === null) return false;
-    // what is in a batch was read since the last but one was gone through
+    // each goes through all names: where nearly all is passed over, a second one would only cost time
+    const of = (await index.isComplete(site)) ? 1 : WALKS_AT_ONCE;
+    const mustLook = await foldersToLookAt(site, quick);
+    const stop = new AbortController();
+    const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+    const shares = Array.from({ length: of }, (_, number) => ({ number, of }));
+    const walks = await Promise.all(
+      shares.map((share) => quick.walk({ site, share, mustLook, signal: either })),
+    );
+    const all = walks.filter((batches) => batches !== null);
+    if (all.length < of) return false;
+    await together(
+      all.map((batches) => takeAll({ ...running, signal: either }, quick, batches)),
+      stop,
+    );
+    return true;
+  }
+
+  async function takeAll(running: Scan, quick: QuickScanOptions, batches: AsyncIterable<WalkBatch>) {
+    const { site, signal } = running;
+    // what is in a batch was read since the last but one of the same walk was gone through
     const moments = [changes.moment, changes.moment];
     const packs = createPackedScan({ ...options, looker }, quick);
     for await (const batch of batches) {
@@ -154,7 +175,6 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
       }
       moments.push(changes.moment);
     }
-    return true;
   }
 
   async function takeBatch(running: Scan, batch: WalkBatch): Promise<void> {
@@ -228,6 +248,12 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
   }
 
   return { scan };
+}
+
+/** When one fails, it stops the others. All have ended before this throws. */
+async function together(acts: readonly Promise<void>[], stop: AbortController): Promise<void> {
+  await Promise.all(acts.map((act) => act.catch((error: unknown) => stop.abort(error))));
+  stop.signal.throwIfAborted();
 }
 
 /** Their files may be as they were, and something else has changed. */

@@ -1,10 +1,12 @@
 // The thread that walks through a tree: what it hands over, and how it ends.
 import assert from 'node:assert/strict';
+import { mkdir, rm } from 'node:fs/promises';
 import { getPriority } from 'node:os';
+import path from 'node:path';
 import { test } from 'node:test';
-import { unpackImages } from '../../src/domain/packed-images.ts';
+import { foldersOf, unpackImages } from '../../src/domain/packed-images.ts';
 import { toHex } from '../../src/domain/signed-note.ts';
-import type { WalkBatch } from '../../src/domain/tree-walk.ts';
+import type { WalkBatch, WalkShare } from '../../src/domain/tree-walk.ts';
 import { openThreadedWalk } from '../../src/files/threaded-walk.ts';
 import { LEAST, priorities } from '../priorities.ts';
 import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
@@ -12,22 +14,30 @@ import { openStore, SITE } from '../store/open-store.ts';
 
 const SCRIPT = new URL('../../src/compose/walk-thread.js', import.meta.url);
 
+const ONE = signatureBytes('one');
+const ALL = { number: 0, of: 1 };
+
 const scriptOf = (code: string) => new URL(`data:text/javascript,${encodeURIComponent(code)}`);
 
 async function batchesOf(
   root: string,
   index: string,
   script: URL,
-  signal?: AbortSignal,
+  { signal, share = ALL }: { readonly signal?: AbortSignal; readonly share?: WalkShare } = {},
 ): Promise<AsyncIterable<WalkBatch>> {
-  const batches = await openThreadedWalk({ root, index, script }).walk({ site: SITE, mustLook: [], signal });
+  const batches = await openThreadedWalk({ root, index, script }).walk({
+    site: SITE,
+    share,
+    mustLook: [],
+    signal,
+  });
   assert.ok(batches !== null);
   return batches;
 }
 
-async function walkAll(root: string, index: string, script: URL, signal?: AbortSignal): Promise<WalkBatch[]> {
+async function walkAll(...walk: Parameters<typeof batchesOf>): Promise<WalkBatch[]> {
   const all = [];
-  for await (const batch of await batchesOf(root, index, script, signal)) all.push(batch);
+  for await (const batch of await batchesOf(...walk)) all.push(batch);
   return all;
 }
 
@@ -78,6 +88,40 @@ test('the thread reads what is new, batch by batch, and passes over what has its
   assert.equal(again?.packed, null);
 });
 
+test('two walks side by side name each image once, and one of them what is no image', async () => {
+  await using opened = await openStore({ kind: 'shared', isQuick: true, nowMs: () => Date.now() + 60_000 });
+  const { root, databases, scanner } = opened;
+  const [recorded, gone] = [
+    await layImage(root, 'team/recorded', ONE),
+    await layImage(root, 'team/gone', ONE),
+  ];
+  await scanner.scan(SITE);
+  await rm(path.join(root, gone), { recursive: true });
+  const others: string[] = [];
+  for (let number = 0; number < 20; number += 1)
+    others.push(await layImage(root, `team/v${number}`, signatureBytes(`${number}`)));
+  const deep = Array.from({ length: 12 }, (_, at) => `${at}`.padEnd(20, 'x')).join('/');
+  await mkdir(path.join(root, deep, 'y'.repeat(30)), { recursive: true });
+  const walks = await Promise.all(
+    [0, 1].map((number) => walkAll(root, databases.indexFile, SCRIPT, { share: { number, of: 2 } })),
+  );
+  const found = walks.map((batches) => ({
+    unchanged: batches.reduce((sum, { unchanged }) => sum + unchanged.images, 0),
+    // named to be looked at, or read in the walk
+    others: batches.flatMap(({ images, packed }) => [
+      ...images.map(({ folder }) => folder),
+      ...(packed === null ? [] : foldersOf(packed)),
+    ]),
+    tooLong: batches.flatMap(({ tooLong }) => tooLong.map(({ path: first }) => first)),
+  }));
+  const [first, second] = found;
+  assert.deepEqual(found.flatMap((one) => one.others).sort(), [...others, gone].sort());
+  assert.equal((first?.unchanged ?? 0) + (second?.unchanged ?? 0), 1, recorded);
+  assert.ok(found.every((one) => one.others.length > 3));
+  assert.deepEqual(first?.tooLong, [`${deep}/${'y'.repeat(30)}`]);
+  assert.deepEqual(second?.tooLong, []);
+});
+
 test('a thread that dies or meets an unusable index fails the walk', async () => {
   await using opened = await openStore({ kind: 'owned' });
   const { root, databases } = opened;
@@ -91,12 +135,14 @@ test('a walk that is to end ends though its thread tells nothing', async () => {
   await using opened = await openStore({ kind: 'owned' });
   const stop = new AbortController();
   const waiting = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)';
-  const walking = walkAll(opened.root, opened.databases.indexFile, scriptOf(waiting), stop.signal);
+  const walking = walkAll(opened.root, opened.databases.indexFile, scriptOf(waiting), {
+    signal: stop.signal,
+  });
   stop.abort(new Error('enough'));
   await assert.rejects(walking, { message: 'enough' });
 });
 
 test('a tree whose stamps do not tell of every change is not walked through quickly', async () => {
   const walk = openThreadedWalk({ root: '/proc', index: '', script: SCRIPT });
-  assert.equal(await walk.walk({ site: SITE, mustLook: [] }), null);
+  assert.equal(await walk.walk({ site: SITE, share: ALL, mustLook: [] }), null);
 });

@@ -155,9 +155,9 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     quick:
       (options.isQuick ?? options.between === undefined)
         ? {
-            walk: async ({ site, mustLook }) =>
+            walk: async ({ site, share, mustLook }) =>
               walkHere(
-                { ...walk, root, site, mustLook: new Set(mustLook), nowMs, beingWrittenMs },
+                { ...walk, root, site, share, mustLook: new Set(mustLook), nowMs, beingWrittenMs },
                 databases.indexFile,
               ),
             recordNew: (...images) => databases.index.recordNew(...images),
