@@ -142,8 +142,6 @@ export function whyNameTooLong(name: string): string | null {
 
 /** Both texts match the grammar, so they are ASCII and a character is a byte. */
 function lengthFault(path: string, folder: string): string | null {
-  // nearly always; a name is no longer than its folder
-  if (path.length <= MAX_PATH_BYTES && folder.length <= MAX_NAME_BYTES) return null;
   if (path.length > MAX_PATH_BYTES) {
     return `the path ${quoted(path)} has ${path.length} bytes, and registries take ${MAX_PATH_BYTES} at most; use a shorter one`;
   }

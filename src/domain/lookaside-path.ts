@@ -48,13 +48,6 @@ export function parseSignatureName(name: string): number | null {
   return number;
 }
 
-/** The position of the last slash, or -1. Names at the end are short, and lastIndexOf() is a call out of compiled code. */
-export function lastSlashIn(text: string): number {
-  let at = text.length - 1;
-  while (at >= 0 && text.charCodeAt(at) !== 0x2f) at -= 1;
-  return at;
-}
-
 export interface SiteTarget {
   /** In which it is; null when it is in none. The server's own routes are in the site without a prefix. */
   readonly site: SitePlace | null;
@@ -74,10 +67,9 @@ export function createTargetParser(
   prefix: string,
 ): (rawTarget: string) => SiteTarget {
   const findSite = createSiteFinder(sites);
-  const start = `${prefix}/`;
   return (rawTarget) => {
     const path = rawTarget.length > MAX_TARGET_BYTES ? null : decodePath(rawTarget);
-    if (path === null || !path.startsWith(start)) return NOWHERE;
+    if (path === null || !path.startsWith(`${prefix}/`)) return NOWHERE;
     const belowServer = path.slice(prefix.length);
     const site = findSite(belowServer);
     if (site === null) return NOWHERE;
@@ -108,7 +100,7 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
 }
 
 function targetIn({ name: site, prefix }: SitePlace, below: string): Target {
-  const lastSlash = lastSlashIn(below);
+  const lastSlash = below.lastIndexOf('/');
   const parent = lastSlash === -1 ? null : parseImageFolder(site, below.slice(0, lastSlash));
   const name = below.slice(lastSlash + 1);
   if (parent !== null && name !== '') {

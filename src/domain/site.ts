@@ -51,12 +51,8 @@ export function createSiteFinder<Place extends SitePlace>(
   const longestFirst = [...sites].sort(
     (one, other) => other.prefix.length - one.prefix.length || strips(other).length - strips(one).length,
   );
-  const starts = longestFirst.map(({ prefix }) => `${prefix}/`);
   return (path) => {
-    // each name that is new asks: no text and no function is made for it
-    let at = 0;
-    while (at < starts.length && !path.startsWith(starts[at] ?? '')) at += 1;
-    const first = longestFirst[at];
+    const first = longestFirst.find(({ prefix }) => path.startsWith(`${prefix}/`));
     if (first === undefined || strips(first) === '') return first ?? null;
     const fits = (place: Place) => {
       const [strip, rest] = [strips(place), path.slice(first.prefix.length + 1)];

@@ -4,7 +4,6 @@ import { LRUCache } from 'lru-cache';
 import { MAX_TARGET_BYTES } from '../domain/limits.ts';
 import {
   createTargetParser,
-  lastSlashIn,
   parseSignatureName,
   type SiteTarget,
   type Target,
@@ -57,7 +56,8 @@ export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTar
     sizeCalculation: (_, raw) => raw.length + OVERHEAD_BYTES,
   });
 
-  function signatureIn(raw: string, length: number, number: number): SiteTarget {
+  function signatureIn(raw: string, number: number): SiteTarget {
+    const length = raw.lastIndexOf('/');
     const hash = hashOf(raw, length);
     const known = folders.find(raw, length, hash);
     if (known !== null) return numbered(known, number);
@@ -69,9 +69,8 @@ export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTar
   }
 
   return (raw) => {
-    const slash = lastSlashIn(raw);
-    const number = numberBehind(raw, slash);
-    if (number !== null) return signatureIn(raw, slash, number);
+    const number = numberAtEnd(raw);
+    if (number !== null) return signatureIn(raw, number);
     const known = others.get(raw);
     if (known !== undefined) return known;
     const target = parse(raw);
@@ -156,7 +155,7 @@ function hashOf(text: string, length: number): number {
  * N where the raw target ends in `/signature-N` and has no query: then all that stands before names the same folder for
  * every N. Null for every other target.
  */
-function numberBehind(raw: string, slash: number): number | null {
+function numberAtEnd(raw: string): number | null {
   if (raw.length > MAX_TARGET_BYTES || raw.includes('?')) return null;
-  return parseSignatureName(raw.slice(slash + 1));
+  return parseSignatureName(raw.slice(raw.lastIndexOf('/') + 1));
 }
