@@ -59,7 +59,7 @@ const BYTES_A_PACK = 512 * 1024;
 /** No other image is begun beyond it. */
 const FULL_PACK_BYTES = BYTES_A_PACK / 2;
 
-/** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. So many names take 25 MiB. */
+/** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. So many names, of all walks together, take 25 MiB. */
 const SORTED_TOGETHER = 250_000;
 
 /** As tree.ts: a larger folder has more names than an image needs. */
@@ -190,7 +190,7 @@ class Walk {
         if (!isImage) next.push({ path: child, above, isRecordedOnly: false });
         else if (stamp === undefined && isQuick && !mustLook.has(child)) unrecorded.push(name);
         else yield* this.#named(held, child, isQuick ? this.#stamped(held, name) : null);
-        if (unrecorded.length < SORTED_TOGETHER) continue;
+        if (unrecorded.length < SORTED_TOGETHER / share.of) continue;
         yield* this.#read(held, unrecorded);
         unrecorded = [];
       }

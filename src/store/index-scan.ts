@@ -83,7 +83,7 @@ interface Scan {
 
 /** As Scanner.scan(). */
 export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: ScanParts) {
-  const { tree, index, changes, quick, kind } = options;
+  const { tree, index, changes, quick } = options;
   const { look } = looker;
 
   async function scan(site: string, { onProgress, signal }: ScanOptions = {}): Promise<ScanCounts> {
@@ -141,21 +141,13 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     if (quick === null) return false;
     const { site, signal } = running;
     await tree.check();
-    // each goes through all names: where nearly all is passed over, a second one would only cost time
-    const of = (await index.isComplete(site)) ? 1 : WALKS_AT_ONCE;
-    const mustLook = await foldersToLookAt(site, quick);
     const stop = new AbortController();
     const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
-    const shares = Array.from({ length: of }, (_, number) => ({ number, of }));
-    const walks = await Promise.all(
-      shares.map((share) => quick.walk({ site, share, mustLook, signal: either })),
-    );
-    const all = walks.filter((batches) => batches !== null);
-    if (all.length < of) return false;
-    await together(
-      all.map((batches) => takeAll({ ...running, signal: either }, quick, batches)),
-      stop,
-    );
+    // each goes through all names: where nearly all is passed over, a second one would only cost time
+    const walks = await beginWalks(site, quick, (await index.isComplete(site)) ? 1 : WALKS_AT_ONCE, either);
+    if (walks === null) return false;
+    const acts = walks.map((batches) => takeAll({ ...running, signal: either }, quick, batches));
+    await together(acts, stop);
     return true;
   }
 
@@ -235,19 +227,32 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     taken: QuickStamp | null,
   ): Promise<QuickStamp | null | undefined> {
     if (state.problems.length > 0 && state.recorded.length > 0) return null;
-    return taken !== null && (await mayPassOver(image, state)) ? taken : undefined;
-  }
-
-  /** Whether the next scan would find nothing else, as long as folder and files have the same stamps. */
-  async function mayPassOver(image: ImageId, { signatures, problems, ...seen }: Look): Promise<boolean> {
-    if (signatures.length === 0 || problems.length > 0 || seen.hasTombstones) return false;
-    if (seen.isUnsure || seen.isBeingWritten || changes.isPending(image)) return false;
-    if (kind === 'owned') return true;
-    const there = new Set(signatures.map(({ sha256 }) => sha256));
-    return (await options.uploads.ofImage(image)).every(({ sha256 }) => there.has(sha256));
+    return taken !== null && (await mayPassOver(options, image, state)) ? taken : undefined;
   }
 
   return { scan };
+}
+
+/** Whether the next scan would find nothing else, as long as folder and files have the same stamps. */
+async function mayPassOver(
+  { changes, kind, uploads }: ScannerOptions,
+  image: ImageId,
+  { signatures, problems, ...seen }: Look,
+): Promise<boolean> {
+  if (signatures.length === 0 || problems.length > 0 || seen.hasTombstones) return false;
+  if (seen.isUnsure || seen.isBeingWritten || changes.isPending(image)) return false;
+  if (kind === 'owned') return true;
+  const there = new Set(signatures.map(({ sha256 }) => sha256));
+  return (await uploads.ofImage(image)).every(({ sha256 }) => there.has(sha256));
+}
+
+/** Null: they cannot be done here. */
+async function beginWalks(site: string, quick: QuickScanOptions, of: number, signal: AbortSignal) {
+  const mustLook = await foldersToLookAt(site, quick);
+  const shares = Array.from({ length: of }, (_, number) => ({ number, of }));
+  const walks = await Promise.all(shares.map((share) => quick.walk({ site, share, mustLook, signal })));
+  const begun = walks.filter((batches) => batches !== null);
+  return begun.length < of ? null : begun;
 }
 
 /** When one fails, it stops the others. All have ended before this throws. */

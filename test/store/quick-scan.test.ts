@@ -298,6 +298,31 @@ test('a scan whose tree is moved away meanwhile records nothing of it as gone', 
   await rename(`${opened.root}-aside`, opened.root);
 });
 
+test('a first scan fails as a whole when one of its walks does, or when it is to end', async () => {
+  await using opened = await open({ kind: 'shared', imagesAPack: 2 });
+  for (let number = 0; number < 40; number += 1) await layImage(opened.root, `team/v${number}`, ONE);
+  const { scanner, root, databases } = opened;
+  let isMoved = false;
+  const moving = scanner.scan(SITE, {
+    onProgress() {
+      if (!isMoved) renameSync(root, `${root}-aside`);
+      isMoved = true;
+    },
+  });
+  await assert.rejects(moving, { code: 'STORE_UNAVAILABLE', message: /moved or replaced|the root/ });
+  renameSync(`${root}-aside`, root);
+  assert.equal(await databases.index.isComplete(SITE), false);
+  const stop = new AbortController();
+  const ending = scanner.scan(SITE, {
+    signal: stop.signal,
+    onProgress: () => stop.abort(new Error('enough')),
+  });
+  await assert.rejects(ending, { message: 'enough' });
+  assert.equal(await databases.index.isComplete(SITE), false);
+  assert.deepEqual(await scan(opened), { images: 40, signatures: 40, problems: 0 });
+  assert.equal(await databases.index.isComplete(SITE), true);
+});
+
 test('an upload beside a walk that has read the image before it is recorded as it was uploaded', async () => {
   await using opened = await open({ kind: 'owned' });
   const image = imageIn(await layImage(opened.root, 'team/app', ONE));
