@@ -206,6 +206,12 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
       assert.equal(await rows.count(), 100, 'a page of them');
       assert.equal(await page.getByRole('link', { name: repository, exact: true }).count(), 0);
       await page.evaluate('window.isStillTheSame = true');
+      let isFirst = true;
+      await page.route(/[?&]filter=/, async (route) => {
+        if (isFirst) await route.fulfill({ status: 429, body: 'too many requests' });
+        else await route.continue();
+        isFirst = false;
+      });
       await page.getByLabel('Filter').pressSequentially(`APP-${last}`);
       await page.getByRole('link', { name: repository, exact: true }).waitFor();
       assert.equal(await rows.count(), 1);

@@ -121,8 +121,14 @@
       const mine = asked;
       const address = new URL(input.form.action);
       address.search = new URLSearchParams(new FormData(input.form)).toString();
-      const fresh = (await pageAt(address))?.querySelector(input.dataset.filters) ?? null;
-      if (fresh !== null && mine === asked) replacePart(place(), fresh);
+      const page = await pageAt(address);
+      if (mine !== asked) return;
+      if (page === null) {
+        timer = setTimeout(askServer, 1000);
+        return;
+      }
+      const fresh = page.querySelector(input.dataset.filters);
+      if (fresh !== null) replacePart(place(), fresh);
     };
     input.addEventListener('input', () => {
       hideRows(input.value.trim().toLowerCase());
