@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
+import { ADD_IMAGE_BY_PLACE } from './day-ids.ts';
 import type { CloseOutcome, DayTotals, HourTotal } from './day-totals.ts';
 import { closeInItsFile, messageOf, openForWriting } from './open.ts';
 
@@ -34,7 +35,7 @@ function addIndexes(db: Database): void {
     db.exec(`CREATE INDEX IF NOT EXISTS read_by_${column} ON read (${column})`);
   }
   // a digest below any path is found by image_by_start
-  db.exec('CREATE INDEX IF NOT EXISTS image_by_place ON image (site, path, layout, algorithm, digest)');
+  db.exec(ADD_IMAGE_BY_PLACE);
   db.exec('CREATE INDEX IF NOT EXISTS missing_once_by_digest ON missing_once (digest)');
   db.exec('ANALYZE');
 }

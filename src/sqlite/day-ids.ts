@@ -1,5 +1,6 @@
 // The ids that a day's images and signatures have in its tables. Those of the last batches stay in memory, as clients ask for the same
 // images again.
+import { randomInt } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
 import {
   countImages,
@@ -21,6 +22,15 @@ const PLACES_KEPT = 10_000;
 
 const WORD_BYTES = 4;
 
+/** So many images whose digests begin alike are compared one by one. */
+const MANY_ALIKE = 256;
+/** One look-up in so many counts them, on average. */
+const COUNTED_EVERY = 64;
+
+/** A day that is over has it. Until then it is made only where look-ups by the beginning of the digest would be slow. */
+export const ADD_IMAGE_BY_PLACE =
+  'CREATE INDEX IF NOT EXISTS image_by_place ON image (site, path, layout, algorithm, digest)';
+
 /** What indexes have of a digest; keep in sync with migrations/access/0004. It takes the digest twice. */
 export const IS_DIGEST = 'substr(digest, 1, 6) = substr(?, 1, 6) AND digest = ?';
 /** The same of a signature. */
@@ -28,13 +38,17 @@ export const IS_SHA256 = 'substr(sha256, 1, 6) = substr(?, 1, 6) AND sha256 = ?'
 
 /** Table image. Rows are never deleted, and no other thread adds any. */
 export class DayImages {
+  readonly #db: Database;
   readonly #select: Statement<[Uint8Array, Uint8Array, string, string, string, string], number>;
   readonly #insert: Statement<ImageParts>;
+  readonly #countAlike: Statement<[Uint8Array], number>;
+  #lookUpsUntilCount = randomInt(2 * COUNTED_EVERY);
   /** By their places, and digests of SHA-256; others are looked up for each batch. */
   readonly #ids = new DigestIds();
   readonly #places = new Map<string, number>();
 
   constructor(db: Database) {
+    this.#db = db;
     this.#select = db
       .prepare<[Uint8Array, Uint8Array, string, string, string, string], number>(`
         SELECT id
@@ -44,6 +58,15 @@ export class DayImages {
     this.#insert = db.prepare(`
       INSERT INTO image (site, path, layout, algorithm, digest)
       VALUES (?, ?, ?, ?, ?)`);
+    this.#countAlike = db
+      .prepare<[Uint8Array], number>(`
+        SELECT count(*)
+        FROM (
+          SELECT 1
+          FROM image
+          WHERE substr(digest, 1, 6) = substr(?, 1, 6)
+          LIMIT ${MANY_ALIKE})`)
+      .pluck();
   }
 
   /** The ids of the batch's images by their positions in it; an image gets its row when it is first asked for. */
@@ -64,8 +87,20 @@ export class DayImages {
 
   idOf(parts: ImageParts): number {
     const [site, path, layout, algorithm, digest] = parts;
+    this.#watchAlike(digest);
     const known = this.#select.get(digest, digest, path, site, layout, algorithm);
     return known ?? Number(this.#insert.run(...parts).lastInsertRowid);
+  }
+
+  /**
+   * One image may stand in thousands of repositories, and who may upload can make up digests that begin alike. The look-ups that count
+   * them are random, so that nobody can keep other images for these.
+   */
+  #watchAlike(digest: Uint8Array): void {
+    this.#lookUpsUntilCount -= 1;
+    if (this.#lookUpsUntilCount > 0) return;
+    this.#lookUpsUntilCount = randomInt(2 * COUNTED_EVERY);
+    if (this.#countAlike.get(digest) === MANY_ALIKE) this.#db.exec(ADD_IMAGE_BY_PLACE);
   }
 
   /** `places` has the numbers of those that the batch has named before, by their numbers in it. */

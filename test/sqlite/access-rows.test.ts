@@ -156,3 +156,37 @@ test('a day that an older version began goes on with its images, and is closed a
     db.close();
   }
 });
+
+test('images whose digests begin alike get an index by place once there are many of them, and others do not', async () => {
+  await using temp = await openTempFolder();
+  const { hex } = imageOf('aa');
+  const withHex = (path: string, digits: string) => ({ ...imageOf(path), hex: digits });
+  const numbered = Array.from({ length: 1500 }, (_, at) => String(at).padStart(64, '0'));
+  for (const [name, images, expected] of [
+    ['2026-11-22', numbered.map((digits) => withHex('team/app', `${digits.slice(-12)}${hex.slice(12)}`)), []],
+    ['2026-11-23', numbered.map((digits) => withHex('team/app', digits)), ['image_by_place']],
+    ['2026-11-24', numbered.map((digits) => withHex(`team/app${digits}`, hex)), ['image_by_place']],
+  ] as const) {
+    const db = openForWriting(`${temp.path}/${name}.db`, 'access');
+    try {
+      const packer = () => {
+        const batch = new BatchPacker();
+        for (const image of images)
+          batch.addRead({
+            ...{ image, number: 1, status: 200, address: '192.0.2.1', agent: 'skopeo', token: null },
+            ...{ signatureSha256: hex, firstAt: AT, lastAt: AT, count: 1, bytes: 5 },
+          });
+        return batch.batch();
+      };
+      new DayRows(db).write(packer());
+      new DayRows(db).write(packer());
+      assert.deepEqual(
+        db.prepare("SELECT name FROM sqlite_schema WHERE name = 'image_by_place'").pluck().all(),
+        expected,
+      );
+      assert.equal(db.prepare('SELECT count(*) FROM image').pluck().get(), images.length);
+    } finally {
+      db.close();
+    }
+  }
+});
