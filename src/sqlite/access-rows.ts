@@ -38,6 +38,8 @@ const ROWS_PER_NETWORK = 1000;
 const NETWORKS_COUNTED = 100_000;
 const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
 
+const UNAVAILABLE = 503;
+
 /** How many missing images are remembered: they take 8 MiB. */
 const MISSING_KEPT = 250_000;
 
@@ -255,20 +257,16 @@ export class DayRows {
   #writeAll(batch: PackedBatch): void {
     const { dropped } = batch;
     this.#reopen.run();
-    if (dropped !== undefined) {
-      const { count, firstAt, lastAt } = dropped;
-      this.#addDropped.run(
-        Math.floor(firstAt.getTime() / HOUR_MS),
-        count,
-        firstAt.getTime(),
-        lastAt.getTime(),
-      );
-    }
+    if (dropped !== undefined) this.#drop(dropped.count, dropped.firstAt.getTime(), dropped.lastAt.getTime());
+    const hours = new Map<number, Hour>();
     const imageId = this.#images.of(batch);
     const signatureId = this.#signatures.of(batch);
-    for (const read of readsIn(batch))
-      this.#writeRead(read, imageId(read.image), read.signature === null ? 0 : signatureId(read.signature));
-    const hours = new Map<number, Hour>();
+    for (const read of readsIn(batch)) {
+      if (this.#mayBeInvented(read) && !this.#hasRoomFor(imageIn(batch, read.image), read.firstAtMs, hours))
+        this.#drop(read.count, read.firstAtMs, read.lastAtMs);
+      else
+        this.#writeRead(read, imageId(read.image), read.signature === null ? 0 : signatureId(read.signature));
+    }
     for (const one of missingIn(batch)) this.#writeMissing(one, imageIn(batch, one.image), hours);
     for (const hour of hours.values()) {
       this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
@@ -277,6 +275,21 @@ export class DayRows {
     for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of others) {
       this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
     }
+  }
+
+  #drop(count: number, firstMs: number, lastMs: number): void {
+    this.#addDropped.run(Math.floor(firstMs / HOUR_MS), count, firstMs, lastMs);
+  }
+
+  /** While an upstream fails, a mirror asks in vain for any name, also for one that somebody made up. */
+  #mayBeInvented({ status }: PackedRead): boolean {
+    return status === UNAVAILABLE;
+  }
+
+  #hasRoomFor(key: ImageParts, firstAtMs: number, hours: Map<number, Hour>): boolean {
+    return (
+      this.#seenMissing.has(key) || this.#takeRoom(key, this.#hour(Math.floor(firstAtMs / HOUR_MS), hours))
+    );
   }
 
   /**
@@ -343,17 +356,23 @@ export class DayRows {
       return;
     }
     const hour = this.#hour(Math.floor(firstAtMs / HOUR_MS), hours);
-    const pathBytes = hour.path_bytes + path.length;
-    if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
+    if (this.#takeRoom(key, hour)) {
       this.#appendMissing.run(...key, ...seen);
-      this.#seenMissing.add(key);
-      hour.missing += 1;
-      hour.path_bytes = pathBytes;
       return;
     }
     // before a restart it may have come twice
     if (this.#addMissing.run(...seen, ...key).changes > 0) return;
     this.#addToOther(this.#otherOf({ site, path }, hour), seen);
+  }
+
+  /** False when the hour has no room for another image that strangers may have made up. */
+  #takeRoom(key: ImageParts, hour: Hour): boolean {
+    const pathBytes = hour.path_bytes + key[1].length;
+    if (hour.missing >= MISSING_PER_HOUR || pathBytes > MISSING_PATH_BYTES_PER_HOUR) return false;
+    this.#seenMissing.add(key);
+    hour.missing += 1;
+    hour.path_bytes = pathBytes;
+    return true;
   }
 
   #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {

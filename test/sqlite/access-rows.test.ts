@@ -190,3 +190,30 @@ test('images whose digests begin alike get an index by place once there are many
     }
   }
 });
+
+test('names that a failing upstream was asked for in vain have the bounds of missing images, and reads have none', async () => {
+  await using temp = await openTempFolder();
+  const db = openForWriting(`${temp.path}/2026-11-22.db`, 'access');
+  try {
+    db.exec(`INSERT INTO hour VALUES (${AT.getTime() / 3_600_000}, 99998, 0, 0)`);
+    const batch = (status: number, ...repositories: readonly string[]) => {
+      const packer = new BatchPacker();
+      for (const repository of repositories)
+        packer.addRead({
+          ...{ image: imageOf(repository), number: 1, status, address: '192.0.2.1', agent: 'skopeo' },
+          ...{ token: null, signatureSha256: null, firstAt: AT, lastAt: AT, count: 2, bytes: 0 },
+        });
+      return packer.batch();
+    };
+    const rows = new DayRows(db);
+    rows.write(batch(503, 'aa', 'bb', 'cc', 'aa'));
+    rows.write(batch(503, 'bb', 'dd'));
+    rows.write(batch(200, 'ee'));
+    assert.deepEqual(db.prepare('SELECT path FROM image ORDER BY path').pluck().all(), ['aa', 'bb', 'ee']);
+    assert.equal(db.prepare('SELECT sum(count) FROM read').pluck().get(), 4 + 4 + 2);
+    assert.equal(db.prepare('SELECT sum(count) FROM dropped').pluck().get(), 2 + 2);
+    assert.equal(db.prepare('SELECT missing FROM hour').pluck().get(), 100_000);
+  } finally {
+    db.close();
+  }
+});
