@@ -195,7 +195,7 @@ function uploadRow(row) {
 const SPREAD_NAMES = 400_000;
 
 async function runReads(bench, row) {
-  const { images, isShared = false, areMissing = false, isSpread = false } = row;
+  const { images, isShared = false, areMissing = false, isSpread = false, isFloor = false } = row;
   requirePrograms(['wrk', 'nginx', 'taskset']);
   const kind = areMissing ? 'missing' : isSpread ? 'spread' : 'tree';
   const missing = bench.isQuick ? QUICK_MISSING : MISSING;
