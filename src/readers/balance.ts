@@ -18,15 +18,21 @@ const MOST_AT_ONCE = 16;
 /** So often in a row. Connections that come and go are as uneven for a moment. */
 const TURNS = 3;
 
-/** Call what it returns in even turns, with the processes in the same order: how many of their connections they are to end now. */
+/**
+ * Call what it returns in even turns, with the processes in the same order: how many of their connections they are to end now. Only
+ * a process that is ahead in each of the last turns ends some: where now one and now the other gets the processor, none would help.
+ */
 export function createBalance(): (all: readonly Traffic[]) => readonly number[] {
-  let unevenTurns = 0;
+  let unevenTurns: readonly number[] = [];
   return (all) => {
+    // a process that came or went changes the mean, and perhaps the order
+    const before = unevenTurns.length === all.length ? unevenTurns : [];
     const surplus = surplusOf(all);
-    unevenTurns = surplus.some((count) => count > 0) ? unevenTurns + 1 : 0;
-    if (unevenTurns < TURNS) return all.map(() => 0);
-    unevenTurns = 0;
-    return surplus;
+    unevenTurns = surplus.map((count, at) => (count > 0 ? (before[at] ?? 0) + 1 : 0));
+    const ended = surplus.map((count, at) => ((unevenTurns[at] ?? 0) >= TURNS ? count : 0));
+    // those that lose connections change the share of all
+    if (ended.some((count) => count > 0)) unevenTurns = [];
+    return ended;
   };
 }
 

@@ -42,6 +42,30 @@ test('what is uneven for a moment ends no connection, and after some were ended 
   assert.deepEqual(ended, [0, 0, 0, 0, 0, 8, 0, 0, 8]);
 });
 
+test('processes that are ahead by turns end no connection', () => {
+  const surplusOf = createBalance();
+  const [one, other] = [
+    [of(20_000, 8), of(14_000, 8)],
+    [of(14_000, 8), of(20_000, 8)],
+  ];
+  for (const all of [one, other, one, other, other, one, one]) assert.deepEqual(surplusOf(all), [0, 0]);
+  assert.deepEqual(surplusOf(one), [1, 0]);
+});
+
+test('a process that has come makes the count begin again', () => {
+  const surplusOf = createBalance();
+  const alone = [of(20_000, 16), of(0, 0)];
+  assert.deepEqual(
+    [surplusOf(alone), surplusOf(alone)],
+    [
+      [0, 0],
+      [0, 0],
+    ],
+  );
+  const [first = 0] = surplusOf([...alone, of(0, 0)]);
+  assert.equal(first, 0);
+});
+
 test('a rate is that of the time since it was asked for last', () => {
   let nowMs = 1000;
   const rateOf = createRate(() => nowMs);
