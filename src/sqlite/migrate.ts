@@ -23,14 +23,20 @@ export function newestVersion(kind: DatabaseKind): number {
  * be newer than the code.
  */
 export function migrate(db: Database, kind: DatabaseKind, applicationId: number): void {
-  const current = Number(db.pragma('user_version', { simple: true }));
+  const current = versionOf(db);
   for (const { version, sql } of migrationsOf(kind).slice(current)) {
     db.transaction(() => {
+      // another connection may have run it while this one waited for the lock
+      if (versionOf(db) >= version) return;
       db.exec(sql);
       db.pragma(`application_id = ${applicationId}`);
       db.pragma(`user_version = ${version}`);
     }).immediate();
   }
+}
+
+function versionOf(db: Database): number {
+  return Number(db.pragma('user_version', { simple: true }));
 }
 
 function migrationsOf(kind: DatabaseKind): readonly Migration[] {

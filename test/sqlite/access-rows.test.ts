@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import Database from 'better-sqlite3';
 import { BatchPacker } from '../../src/sqlite/access-columns.ts';
 import { DayRows } from '../../src/sqlite/access-rows.ts';
+import { migrate } from '../../src/sqlite/migrate.ts';
 import { openForWriting } from '../../src/sqlite/open.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { imageOf } from '../service/hand-driven.ts';
@@ -215,5 +216,32 @@ test('names that a failing upstream was asked for in vain have the bounds of mis
     assert.equal(db.prepare('SELECT missing FROM hour').pluck().get(), 100_000);
   } finally {
     db.close();
+  }
+});
+
+test('a day that two threads open at the same time is brought up to date once', async () => {
+  await using temp = await openTempFolder();
+  const file = `${temp.path}/2026-11-22.db`;
+  const late = new Database(file);
+  try {
+    const begin = late.transaction.bind(late);
+    let isFirst = true;
+    // the other is quicker between the look at the version and the lock
+    late.transaction = ((act: () => void) => {
+      if (isFirst) {
+        isFirst = false;
+        const other = openForWriting(file, 'access');
+        new DayRows(other).write(batchOf('aa'));
+        new DayRows(other).markClosed(AT);
+        other.close();
+      }
+      return begin(act);
+    }) as typeof late.transaction;
+    migrate(late, 'access', 0x6c6b4143);
+    assert.equal(late.prepare('SELECT closed_at_ms FROM day').pluck().get(), AT.getTime());
+    assert.equal(late.prepare('SELECT count(*) FROM image').pluck().get(), 1);
+    assert.equal(late.pragma('user_version', { simple: true }), 4);
+  } finally {
+    late.close();
   }
 });
