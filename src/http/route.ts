@@ -174,6 +174,12 @@ async function* onceSeen(pieces: AsyncIterable<Uint8Array | string>, untilSeen: 
   }
 }
 
+/** All behind the first `?`: a value may have others. */
+function queryOf(target: string): URLSearchParams {
+  const at = target.indexOf('?');
+  return new URLSearchParams(at === -1 ? '' : target.slice(at + 1));
+}
+
 interface Taken {
   readonly req: Request;
   readonly res: Response;
@@ -192,7 +198,7 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   authorize(services, spec, exchange);
   if (spec.isUpload === true) refusedUploads.check(exchange.caller);
   if (spec.admit !== undefined) await patience.wait(spec.admit(services, { req, exchange }));
-  const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
+  const query = queryOf(req.originalUrl);
   const request = { req, exchange, patience, query, params: parseParams(req.params), ...NO_CONTENT };
   return withContent({ req, res, spec, exchange }, options, (content) => {
     const answering = spec.route(services, { ...request, ...content });

@@ -171,6 +171,13 @@ describe('POST to an image', () => {
     }
     assert.deepEqual(scene.uploader.stored.get(APP), [ONE, TWO]);
   });
+
+  test('keeps the parameters behind another one that has a question mark in its value', async () => {
+    await send(`POST /${APP}?note=who%20signed?&force=1&signed-for=a.example=b.example`, ONE);
+    assert.deepEqual(scene.uploader.forces, [true]);
+    assert.equal((await send(`POST /${APP}?note=?why?&force=2`, TWO)).status, 400);
+    assert.deepEqual(scene.uploader.remaps[0], ['a.example=b.example']);
+  });
 });
 
 describe('a place that can hold no signature', () => {
