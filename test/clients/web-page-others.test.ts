@@ -19,6 +19,9 @@ import { type LookasideServer, runLookaside, startServer } from './server.ts';
 import { addKey, makeSigner } from './signer.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
+/** The tree of many images is scanned in that time, also on a busy machine. */
+const INDEXED_MS = 300_000;
+
 const REPOSITORIES = ['base/one', 'base/two', 'base/three'] as const;
 
 /** Elements, terminal sequences, letters from right to left with and without their controls, and no place to break a line. */
@@ -93,6 +96,7 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
       assert.equal((await runLookaside(['mirror', 'add', name, ...args])).status, 0);
     }
     server = await startServer({ data, root });
+    await eventually(async () => assert.equal(await indexState(server), 'ok'), INDEXED_MS);
     await administered(data, ({ keys }) =>
       keys.revoke(stolen.fingerprint, {
         reason: HOSTILE.replace(/[\p{Cc}\p{Cf}]/gu, '').slice(0, 400),
@@ -405,4 +409,11 @@ function notIsolated(page: Page): Promise<readonly string[]> {
     }
     return faults;
   })()`);
+}
+
+async function indexState({ url }: LookasideServer): Promise<string> {
+  const { checks } = (await (await fetch(`${url}/readyz`)).json()) as {
+    readonly checks: { readonly index: { readonly state: string } };
+  };
+  return checks.index.state;
 }
