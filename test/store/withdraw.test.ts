@@ -58,6 +58,31 @@ async function onDisk({ root }: OpenedStore, image: ImageId): Promise<string> {
 /** Files of uploads, and of what is put back. */
 const pairs = ({ root }: OpenedStore) => readdir(path.join(root, '.lookaside/tmp'));
 
+test('what left no file and no row is withdrawn all the same, also after a start, when uploads ask memory alone', async () => {
+  await using temp = await openTempFolder();
+  let image: ImageId;
+  {
+    await using opened = await openStore({ kind: 'owned', folder: temp.path });
+    image = await filled(opened, 'team/app', [A]);
+    await opened.appender.withdraw(withdrawalOf(image, 1));
+    await rm(path.join(opened.root, imageFolder(image)), { recursive: true });
+  }
+  await using opened = await openStore({ kind: 'owned', folder: temp.path });
+  const { appender, scanner, databases } = opened;
+  await databases.index.whenChecked();
+  await scanner.scan(SITE);
+  for (let asked = 0; !databases.index.peekLacks(image); asked += 1) {
+    assert.ok(asked < 1000, 'never told');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  // of another image first: what is remembered is of the whole site
+  assert.equal((await appender.append(uploadOf(imageIn(folderOf('team/other')), A))).outcome, 'created');
+  await assert.rejects(appender.append(uploadOf(image, A)), { code: 'WITHDRAWN' });
+  assert.deepEqual(await served(opened, image), '');
+  assert.equal((await appender.append(uploadOf(image, B))).number, 1);
+  assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['B', 'B']);
+});
+
 for (const kind of ['owned', 'shared'] as const) {
   describe(`withdrawing from a tree that is ${kind}`, () => {
     test('puts a hard link to the lowest survivor in the place, and the numbers of the others stay', async () => {
