@@ -3,7 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { RecordedNames } from '../domain/tree-walk.ts';
-import { walkQuickly } from '../files/quick-walk.ts';
+import { type QuickWalkOptions, walkQuickly } from '../files/quick-walk.ts';
 import type { WalkNews, WalkOrder } from '../files/threaded-walk.ts';
 import { giveWay } from '../low-priority.ts';
 import { openFolderStamps } from '../sqlite/folder-stamps.ts';
@@ -26,7 +26,8 @@ try {
 function walk({ root, site, share, mustLook, index, taken }: WalkOrder): void {
   const stamps = asLookUp(() => openFolderStamps(index));
   try {
-    const recorded = (folder: string) => guarded(asLookUp(() => stamps.in(site, folder)));
+    const recorded: QuickWalkOptions['recorded'] = (...names) =>
+      guarded(asLookUp(() => stamps.in(site, ...names)));
     let handedOver = 0;
     const options = { root, site, share, mustLook: new Set(mustLook), recorded, nowMs: Date.now };
     for (const batch of walkQuickly(options)) {

@@ -53,7 +53,7 @@ export interface TooLong {
 
 /** Which images a walk takes, of several walks that go through the same tree side by side: together they take each image once. */
 export interface WalkShare {
-  /** From 0 on. The walk with number 0 tells of what is no image too. */
+  /** From 0 on. The walk with number 0 tells of folders whose paths are too long too. */
   readonly number: number;
   readonly of: number;
 }

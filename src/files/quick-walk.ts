@@ -40,8 +40,8 @@ export interface QuickWalkOptions {
   readonly share: WalkShare;
   /** Folders of images that are not passed over, whatever their stamps. */
   readonly mustLook: ReadonlySet<string>;
-  /** The names that the index has in a folder, each with its stamp. */
-  readonly recorded: (folder: string) => RecordedNames;
+  /** The names that the index has in a folder, each with its stamp: those that are wanted. */
+  readonly recorded: (folder: string, isWanted: (name: string) => boolean) => RecordedNames;
   /** Wall clock, to be compared with the files' times. */
   readonly nowMs: () => number;
   /** Default BEING_WRITTEN_MS. */
@@ -125,8 +125,9 @@ class Walk {
   }
 
   *all(): Generator<WalkBatch> {
+    const { share } = this.#options;
     for (let place = this.#waiting.pop(); place !== undefined; place = this.#waiting.pop()) {
-      const names = this.#options.recorded(place.path);
+      const names = this.#options.recorded(place.path, (name) => isForShare(name, share));
       const next: Place[] = [];
       if (!place.isRecordedOnly) yield* this.#onDisk(place, names, next);
       yield* this.#left(place.path, names, next);
@@ -208,7 +209,7 @@ class Walk {
       if (parseImageFolder(site, child) !== null) {
         if (isOfShare(name, share)) yield* this.#named(null, child, null);
       } else if (isNamespaceFolder(child)) next.push({ path: child, above: null, isRecordedOnly: true });
-      else if (share.number === 0) this.#batch.outgrown.push(child);
+      else if (isOfShare(name, share)) this.#batch.outgrown.push(child);
     }
   }
 
@@ -448,6 +449,11 @@ function leadsToFolder({ path }: Opened, name: string): boolean {
     if (ABSENT.has(systemCode(error) ?? '')) return false;
     throw error;
   }
+}
+
+/** Whether the walk needs to know that the index has it: a million names take 32 to 64 MB. A folder above images has no such sign. */
+function isForShare(name: string, share: WalkShare): boolean {
+  return !name.includes('=') || isOfShare(name, share);
 }
 
 /** By the last digit of the digest, so that the shares go through the names in step. */

@@ -5,8 +5,11 @@ import { openForReading } from './open.ts';
 import { StampTable } from './stamp-table.ts';
 
 export interface FolderStamps {
-  /** The names that the index has in a folder, each with its stamp. It throws SQLite's errors, and keys() of what it returns does. */
-  in(site: string, folder: string): RecordedNames;
+  /**
+   * The names that the index has in a folder, each with its stamp, and of them those that are wanted: each takes memory. It throws SQLite's
+   * errors, and keys() of what it returns does.
+   */
+  in(site: string, folder: string, isWanted: (name: string) => boolean): RecordedNames;
   close(): void;
 }
 
@@ -34,9 +37,9 @@ export function openFolderStamps(file: string): FolderStamps {
   }
 
   return {
-    in(site, folder) {
+    in(site, folder, isWanted) {
       const table = new StampTable();
-      for (const [name, stamp] of rowsOf(site, folder)) table.add(name, stamp);
+      for (const [name, stamp] of rowsOf(site, folder)) if (isWanted(name)) table.add(name, stamp);
       return {
         get: (name) => table.get(name),
         delete: (name) => table.delete(name),

@@ -7,7 +7,9 @@ import { test } from 'node:test';
 import { foldersOf, unpackImages } from '../../src/domain/packed-images.ts';
 import { toHex } from '../../src/domain/signed-note.ts';
 import type { WalkBatch, WalkShare } from '../../src/domain/tree-walk.ts';
+import { type QuickWalkOptions, walkQuickly } from '../../src/files/quick-walk.ts';
 import { openThreadedWalk } from '../../src/files/threaded-walk.ts';
+import { openFolderStamps } from '../../src/sqlite/folder-stamps.ts';
 import { LEAST, priorities } from '../priorities.ts';
 import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { openStore, SITE } from '../store/open-store.ts';
@@ -120,6 +122,49 @@ test('two walks side by side name each image once, and one of them what is no im
   assert.ok(found.every((one) => one.others.length > 3));
   assert.deepEqual(first?.tooLong, [`${deep}/${'y'.repeat(30)}`]);
   assert.deepEqual(second?.tooLong, []);
+});
+
+test('of two walks each keeps the names of its own images in memory, and together they name each that is gone', async () => {
+  await using opened = await openStore({ kind: 'shared', isQuick: true, nowMs: () => Date.now() + 60_000 });
+  const { root, databases, scanner } = opened;
+  const there = [];
+  for (let number = 0; number < 40; number += 1) there.push(await layImage(root, `v${number}`, ONE));
+  await layImage(root, 'team/app', ONE);
+  await scanner.scan(SITE);
+  const gone = there.filter((_, number) => number % 2 === 0);
+  for (const folder of gone) await rm(path.join(root, folder), { recursive: true });
+  // it was recorded before paths had a limit
+  const long = ['1', '2'].map((last) => `${'x'.repeat(200)}@sha256=${'0'.repeat(63)}${last}`);
+  const stamps = openFolderStamps(databases.indexFile);
+  const kept: number[] = [];
+  const named: string[] = [];
+  const outgrown: string[] = [];
+  for (const number of [0, 1]) {
+    const recorded: QuickWalkOptions['recorded'] = (folder, isWanted) => {
+      const names = stamps.in(SITE, folder, isWanted);
+      if (folder !== '') return names;
+      kept.push([...names.keys()].length);
+      return { ...names, keys: () => [...names.keys(), ...long.filter(isWanted)] };
+    };
+    const share = { number, of: 2 };
+    for (const batch of walkQuickly({
+      root,
+      site: SITE,
+      share,
+      mustLook: new Set(),
+      recorded,
+      nowMs: Date.now,
+    })) {
+      named.push(...batch.images.map(({ folder }) => folder));
+      outgrown.push(...batch.outgrown);
+    }
+  }
+  stamps.close();
+  assert.deepEqual(named.sort(), gone.sort());
+  assert.deepEqual(outgrown.sort(), long);
+  const [first = 0, second = 0] = kept;
+  assert.equal(first + second, there.length + 2, 'both know the folder above images');
+  assert.ok(first < there.length && second < there.length);
 });
 
 test('a thread that dies or meets an unusable index fails the walk', async () => {

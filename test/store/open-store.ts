@@ -206,7 +206,7 @@ async function* walkHere(
 ): AsyncGenerator<WalkBatch> {
   const stamps = openFolderStamps(indexFile);
   try {
-    yield* walkQuickly({ ...walk, recorded: (folder) => stamps.in(walk.site, folder) });
+    yield* walkQuickly({ ...walk, recorded: (...names) => stamps.in(walk.site, ...names) });
   } finally {
     stamps.close();
   }
