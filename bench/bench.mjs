@@ -176,13 +176,22 @@ function summaryOf({ unit = '× nginx', figures: { ratio, perSecond, cpuUs } }) 
 
 function chosen(flags) {
   const { quick, rows, scale } = flags;
-  const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
+  const wanted = rows === undefined ? null : partsOf(rows);
+  const groups = new Set(ROWS.map(({ group }) => group));
   const rowsToRun = ROWS.filter(({ group, name, isQuick = false }) => {
     if (quick && !isQuick) return false;
-    return wanted === null || wanted.some((part) => part === group || name.includes(part));
+    return (
+      wanted === null || wanted.some((part) => (groups.has(part) ? part === group : name.includes(part)))
+    );
   });
   if (rowsToRun.length === 0) throw new Refusal(whyNone(flags));
   return rowsToRun.map((row) => scaled(row, scale));
+}
+
+/** Nothing between two commas is no part: each name has it. */
+function partsOf(rows) {
+  const parts = rows.split(',').map((part) => part.trim());
+  return parts.filter((part) => part !== '');
 }
 
 function whyNone({ quick, rows }) {
