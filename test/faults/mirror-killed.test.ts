@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { describeOutcome } from '../clients/command.ts';
-import { runLookaside, startServer } from '../clients/server.ts';
+import { describeOutcome, run } from '../clients/command.ts';
+import { lookaside, runLookaside, startServer } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { folderOf } from '../store/lay.ts';
@@ -15,6 +15,8 @@ import { promise } from './promise.ts';
 const VENDOR = makeSigner('vendor');
 const SIGNATURES = 2;
 const CRASHES = 5;
+/** Thousands of images, on a machine that does much else. */
+const SYNC_DEADLINE_MS = 600_000;
 
 const signedBytes = new Map<string, Buffer>();
 
@@ -52,8 +54,12 @@ async function fillAndCrash({ images, openDisk }: Scene) {
   assert.equal(added.status, 0, describeOutcome(added));
   const list = path.join(temp.path, 'images.txt');
   await writeFile(list, names.map((name) => `${folderOf(name).replace('=', ':')}\n`).join(''));
+  const surroundings = { env: { PATH: process.env.PATH ?? '' }, deadlineMs: SYNC_DEADLINE_MS };
   const sync = () =>
-    runLookaside(['mirror', 'sync', 'm', list, '--max-age', '1d', '--json', '--data', disk.data]);
+    run(
+      lookaside('mirror', 'sync', 'm', list, '--max-age', '1d', '--json', '--data', disk.data),
+      surroundings,
+    );
 
   let [half, whole] = [0, 0];
   const settings = { LOOKASIDE_MIN_FREE: '1KiB' };
