@@ -53,7 +53,8 @@ export async function runTailUploads(bench, { images }) {
   }
   await settle(server);
   const env = { ...process.env, BENCH_TOKEN: token };
-  return inTurns(bench, { ...read, turns }, async (turn) => {
+  const onOne = { turns, open: async () => read, close: () => settle(server) };
+  return inTurns(bench, onOne, async (_, turn) => {
     const syncing = started([MAIN, 'mirror', 'sync', `m${turn}`, list, '--data', data, '--json']);
     await wait(1000); // the command starts
     const args = [STEADY, 'upload', server.url, staging, turn * uploads, uploads, UPLOADS_A_SECOND];
@@ -67,14 +68,20 @@ export async function runTailUploads(bench, { images }) {
   });
 }
 
-/** Reads of an owned tree after images were copied into it, which the scans of each second take in. */
+/**
+ * Reads of an owned tree after images were copied into it, which the scans of each second take in. Each time on a new server: the
+ * verdicts on what came take minutes, and with them its scans would not be quiet any more.
+ */
 export async function runTailAdoption(bench, { images }) {
   requirePrograms(['wrk', 'nginx', 'taskset', 'cp']);
   const other = layTree(join(bench.folder, `adopted-${ADOPTED}`), ADOPTED);
-  const read = await startRead(bench, images, { LOOKASIDE_SCAN_INTERVAL: '1s' });
-  const { server, data } = read;
-  return inTurns(bench, { ...read, turns: Math.min(bench.pairs, TURNS) }, async (turn) => {
-    const args = ['-al', join(other, 'team'), join(data, 'sigstore', `adopted-${turn}`)];
+  const onNew = {
+    turns: Math.min(bench.pairs, TURNS),
+    open: () => startRead(bench, images, { LOOKASIDE_SCAN_INTERVAL: '1s' }),
+    close: () => stopAll(),
+  };
+  return inTurns(bench, onNew, async ({ server, data }) => {
+    const args = ['-al', join(other, 'team'), join(data, 'sigstore', 'adopted')];
     await once(spawn('cp', args, { stdio: 'inherit' }), 'close');
     const before = server.cpuMs();
     return async () => ({ cpuMs: server.cpuMs() - before });
@@ -105,19 +112,23 @@ async function startRead(bench, images, settings = {}) {
 }
 
 /** `begin` sets the other work going; what it returns waits for its end. Called twice in each turn, with numbers in turn. */
-async function inTurns(bench, { server, peer, names, rate, data, turns }, begin) {
+async function inTurns(bench, { turns, open, close }, begin) {
   const pairs = [];
+  let rate = 0;
   for (let turn = 0; turn < turns; turn += 1) {
+    const read = await open();
+    rate = read.rate;
     const ours = await pairOf(
-      () => steadily(server, { names, rate, data }),
-      () => begin(2 * turn),
+      () => steadily(read),
+      () => begin(read, 2 * turn),
     );
-    await settle(server);
+    await close();
+    const beside = await open();
     const peers = await pairOf(
-      () => readSteadily(peer, { names, rate }),
-      () => begin(2 * turn + 1),
+      () => readSteadily(beside.peer, { ...beside, rate }),
+      () => begin(beside, 2 * turn + 1),
     );
-    await settle(server);
+    await close();
     pairs.push({ ...ours, peerQuiet: peers.quiet, peerBusy: peers.busy });
     bench.progress();
   }
@@ -165,7 +176,7 @@ async function pairOf(read, begin) {
   return { quiet, busy, ...(await end()) };
 }
 
-async function steadily(server, { names, rate, data }) {
+async function steadily({ server, names, rate, data }) {
   await loopDelays(server, data);
   const read = await readSteadily(server, { names, rate });
   const { p99Ms: loopP99Ms, mostMs: loopMostMs } = await loopDelays(server, data);
