@@ -5,13 +5,13 @@ import { linesOf } from './targets.mjs';
 const CHART = new URL('../docs/performance.svg', import.meta.url).pathname;
 const COLORS = { true: '#1b7f3b', false: '#b3261e', null: '#777' };
 const SAYS = { true: 'reached', false: 'missed' };
-const [LEFT, WIDTH, LINE, TOP, ALL] = [330, 330, 30, 60, 860];
+const [LEFT, WIDTH, LINE, TOP, ALL] = [380, 330, 30, 60, 910];
 
 /** Returns its file, or null when there is nothing to draw. */
 export function drawChart(results, { date, file = CHART }) {
   const rows = results.filter(({ unit, figures }) => unit === '× nginx' && figures.ratio !== undefined);
   if (rows.length === 0) return null;
-  const most = Math.max(...rows.map(({ figures, target }) => Math.max(figures.most, target ?? 0)));
+  const most = Math.max(...rows.map((row) => Math.max(row.figures.most, wantedOf(row)?.limit ?? 0)));
   const x = (ratio) => LEFT + (WIDTH * ratio) / most;
   const barsEnd = TOP + LINE * rows.length;
   const others = linesOf(results.filter((row) => !rows.includes(row)));
@@ -34,10 +34,15 @@ ${others.map((line, at) => textOf(line, barsEnd + 62 + 22 * at)).join('\n')}
   return file;
 }
 
+/** Undefined: nothing is wanted of it. Results that are read from a file have no other target. */
+function wantedOf(row) {
+  return linesOf([row])[0];
+}
+
 function bar(row, y, x) {
-  const { name, target = null, figures } = row;
+  const { name, figures } = row;
   const { ratio, least, most } = figures;
-  const [{ isReached } = { isReached: null }] = linesOf([row]);
+  const { limit: target, isReached } = wantedOf(row) ?? { limit: null, isReached: null };
   const mark =
     target === null
       ? ''
