@@ -115,6 +115,9 @@ export interface ReadersBeside {
   readonly fault: string | null;
 }
 
+/** For commands, which say nothing of the memory that they may use. */
+export const SET_BYTES = 64 * 1024 * 1024;
+
 export interface ComposeOptions {
   readonly config: Config;
   /** The current configuration: a reload may change it. */
@@ -134,7 +137,7 @@ export interface ComposeOptions {
   readonly offersLogIns?: boolean;
   /** Left out: this process alone answers reads. */
   readonly readers?: ReadersBeside;
-  /** What sets in the memory of this process may hold. Left out: 64 MiB. */
+  /** What sets in the memory of this process may hold. Left out: SET_BYTES. */
   readonly setBytes?: number;
 }
 

@@ -31,7 +31,7 @@ import type { PackedDays } from '../sqlite/packed-days.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { createAccess } from './access.ts';
 import { systemClock } from './clock.ts';
-import type { Composed, Connections } from './composed.ts';
+import { type Composed, type Connections, SET_BYTES } from './composed.ts';
 import { openGivingWay } from './giving-way.ts';
 import { openLogs } from './log-keeper.ts';
 import { openMirrors } from './open-mirrors.ts';
@@ -40,8 +40,6 @@ import { openQuestions, openRecords } from './questions.ts';
 import { openHealth } from './server-health.ts';
 import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 import { untrustedVersion6Claim } from './untrusted-claim.ts';
-
-const SET_BYTES = 64 * 1024 * 1024;
 
 export async function connect(options: Connections) {
   const { config, current, sites: wanted, log: everyLine, databases } = options;

@@ -41,7 +41,7 @@ import { createTokenService } from '../service/tokens.ts';
 import { createUploader } from '../service/upload.ts';
 import { createWithdrawService } from '../service/withdraw.ts';
 import { systemClock } from './clock.ts';
-import type { Composed, ComposeOptions } from './composed.ts';
+import { type Composed, type ComposeOptions, SET_BYTES } from './composed.ts';
 import { openGivingWay } from './giving-way.ts';
 import { openIdentities } from './identities.ts';
 import { openKeyRefresh } from './key-refreshing.ts';
@@ -60,7 +60,6 @@ const USES_EVERY_MS = 60_000;
 const PUT_BACK_EVERY_MS = 60_000;
 /** Their questions would keep the connections of the node from the change that goes on. */
 const UPLOADS_AT_ONCE = 24;
-const SET_BYTES = 64 * 1024 * 1024;
 
 /** What a serving node sets later. */
 interface Bells {

@@ -142,7 +142,7 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
     const raw = req.url ?? '/';
     const resource = isRead(req) ? null : resourceOf(exchange.target, req);
     if (resource !== null) {
-      // an upload: its target has chosen the route, which Express would only do once more
+      // a write: its target has chosen the route, which Express would only do once more
       const asked = Object.assign(req, { originalUrl: raw, params: {} }) as Request;
       void answerWrite(treeHandlers[resource], asked, res);
       return;

@@ -262,7 +262,7 @@ export class DayRows {
     const imageId = this.#images.of(batch);
     const signatureId = this.#signatures.of(batch);
     for (const read of readsIn(batch)) {
-      if (this.#mayBeInvented(read) && !this.#hasRoomFor(imageIn(batch, read.image), read.firstAtMs, hours))
+      if (mayBeInvented(read) && !this.#hasRoomFor(imageIn(batch, read.image), read.firstAtMs, hours))
         this.#drop(read.count, read.firstAtMs, read.lastAtMs);
       else
         this.#writeRead(read, imageId(read.image), read.signature === null ? 0 : signatureId(read.signature));
@@ -279,11 +279,6 @@ export class DayRows {
 
   #drop(count: number, firstMs: number, lastMs: number): void {
     this.#addDropped.run(Math.floor(firstMs / HOUR_MS), count, firstMs, lastMs);
-  }
-
-  /** While an upstream fails, a mirror asks in vain for any name, also for one that somebody made up. */
-  #mayBeInvented({ status }: PackedRead): boolean {
-    return status === UNAVAILABLE;
   }
 
   #hasRoomFor(key: ImageParts, firstAtMs: number, hours: Map<number, Hour>): boolean {
@@ -558,4 +553,9 @@ const MERGED_NUMBER = -1;
 // Clients stop one number past the largest set. Higher numbers are invented, and each would add a row.
 function possibleNumber(number: number | null): number {
   return number === null || number > MAX_SIGNATURES_PER_IMAGE + 1 ? 0 : number;
+}
+
+/** While an upstream fails, a mirror asks in vain for any name, also for one that somebody made up. */
+function mayBeInvented({ status }: PackedRead): boolean {
+  return status === UNAVAILABLE;
 }

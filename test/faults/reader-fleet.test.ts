@@ -38,15 +38,14 @@ function standStill(ms: number): void {
 describe('a fleet of reader processes', () => {
   let fleet: Fleet | null = null;
 
-  function start(): Fleet {
+  function create(): Fleet {
     const script = new URL('./reader-child.js', import.meta.url);
-    fleet = createFleet({
-      size: 1,
-      setBytes: 1024 * 1024,
-      log: createLog(),
-      nowMs: () => performance.now(),
-      script,
-    });
+    const nowMs = () => performance.now();
+    return createFleet({ size: 1, setBytes: 1024 * 1024, log: createLog(), nowMs, script });
+  }
+
+  function start(): Fleet {
+    fleet = create();
     fleet.start(START);
     return fleet;
   }
@@ -97,14 +96,7 @@ describe('a fleet of reader processes', () => {
   });
 
   it('ends half of the connections of its owner when that answers everything', async () => {
-    const script = new URL('./reader-child.js', import.meta.url);
-    fleet = createFleet({
-      size: 1,
-      setBytes: 1024 * 1024,
-      log: createLog(),
-      nowMs: () => performance.now(),
-      script,
-    });
+    fleet = create();
     const ownLetGo: number[] = [];
     let requests = 0;
     const listener = {
