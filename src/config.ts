@@ -384,7 +384,7 @@ function idToken(text: string): string {
 }
 
 /** Networks, with the text that names them. */
-export class Networks extends BlockList {
+class Networks extends BlockList {
   readonly text: string;
 
   constructor(text: string) {

@@ -45,7 +45,7 @@ async function compareSignature(file: string, { event }: CheckedProof): Promise<
   );
 }
 
-export function formatChecked(file: string, { origin, index, size, event, cosigned }: CheckedProof): string {
+function formatChecked(file: string, { origin, index, size, event, cosigned }: CheckedProof): string {
   const facts = Object.entries(event)
     .filter(([name, value]) => value !== null && !['v', 'private'].includes(name))
     .map(([name, value]) => [name, String(value)]);

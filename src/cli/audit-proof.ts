@@ -44,7 +44,7 @@ export async function runAuditVerify(
 const SHOWN_FAULTS = 20;
 
 /** The first fault first, and what was looked at. */
-export function formatVerified(name: string, log: VerifiedLog): string {
+function formatVerified(name: string, log: VerifiedLog): string {
   const { origin, vkey, size, root, checkpoints, privateParts, forgotten, continues, faults } = log;
   const faultLines = faults.slice(0, SHOWN_FAULTS).map(({ kind, message }) => `${kind}: ${message}`);
   const more =

@@ -262,7 +262,7 @@ function keysOf(scopes: WantedConfig['scopes']): readonly TrustedKey[] {
 }
 
 /** Each file under its name; keys are binary, and only described. */
-export function formatFiles({ changes }: InstallPlan, { scopes }: WantedConfig): string {
+function formatFiles({ changes }: InstallPlan, { scopes }: WantedConfig): string {
   const owners = new Map(
     keysOf(scopes).map(({ fingerprint, userIds: [first = ''] }) => [fingerprint, first]),
   );
@@ -288,7 +288,7 @@ function formatWritten({ changes }: InstallPlan, folder: string): string {
     .join('\n');
 }
 
-export function formatDiff({ changes }: InstallPlan): string {
+function formatDiff({ changes }: InstallPlan): string {
   if (changes.length === 0) return UNCHANGED;
   return changes
     .map((change) => {
@@ -301,7 +301,7 @@ export function formatDiff({ changes }: InstallPlan): string {
 
 const UNCHANGED = 'nothing has to be changed: everything is there';
 
-export function formatInstalled({ changes }: InstallPlan, backup: string | null, target: Target): string {
+function formatInstalled({ changes }: InstallPlan, backup: string | null, target: Target): string {
   if (backup === null) return UNCHANGED;
   const lines = changes.map(({ place, action }) => `${action === 'create' ? 'created' : 'changed'} ${place}`);
   const where = target.kind === 'user' ? ' --user' : target.root === '/' ? '' : ` --root ${target.root}`;

@@ -20,7 +20,7 @@ export async function runKeyRetire(config: Config, { name, undo, json }: KeyReti
 }
 
 /** What the retirement of the key, or its end, means. */
-export function formatRetirement({ fingerprint, userIds, retiredAt, state }: ShownKey): string {
+function formatRetirement({ fingerprint, userIds, retiredAt, state }: ShownKey): string {
   const [who] = userIds;
   const key = who === undefined ? fingerprint : `${fingerprint} (${who})`;
   return (retiredAt === null ? inForce(key, state) : retired(key, fingerprint, retiredAt))

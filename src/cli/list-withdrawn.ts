@@ -42,7 +42,7 @@ export async function runListWithdrawn(
   return EXIT.done;
 }
 
-export function formatWithdrawals(withdrawn: readonly ListedWithdrawal[]): string {
+function formatWithdrawals(withdrawn: readonly ListedWithdrawal[]): string {
   const rows = withdrawn.map(({ site, image, number, withdrawnAt, withdrawnBy, until, reason }) => [
     nameIn(site, image),
     String(number),

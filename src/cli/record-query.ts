@@ -185,6 +185,6 @@ export function shortAgent(agent: string): string {
   return agent.length > 60 ? `${agent.slice(0, 59)}…` : agent;
 }
 
-export function timeOf(at: Date): string {
+function timeOf(at: Date): string {
   return at.toISOString().replace(/\.\d+Z$/, 'Z');
 }

@@ -84,7 +84,7 @@ export function table(tokens: readonly ShownToken[]): string {
 }
 
 /** Who logged in through an OpenID provider is named by issuer and subject. */
-export function sessionTable(sessions: readonly ShownSession[]): string {
+function sessionTable(sessions: readonly ShownSession[]): string {
   const rows = sessions.map(({ id, token, shownName, role, createdAt, expiresAt }) => [
     String(id),
     escapeTerminal(shownName === null ? token : `${shownName} (${token})`),

@@ -112,7 +112,7 @@ async function withdrawAll(
   });
 }
 
-export function formatClaiming(name: string, signatures: readonly StoredSignature[]): string {
+function formatClaiming(name: string, signatures: readonly StoredSignature[]): string {
   const rows = signatures.map(({ site, image, number, state, fingerprint }) => [
     nameIn(site, image),
     String(number),

@@ -461,7 +461,7 @@ function witnessKeyOf(config: Config): GivenKey {
   );
 }
 
-export function databaseOf({ database }: Config): DatabaseSettings {
+function databaseOf({ database }: Config): DatabaseSettings {
   if (database === null) throw new Error('no database is set');
   return database;
 }

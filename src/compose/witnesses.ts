@@ -21,7 +21,7 @@ import { createWitness, type Witness } from '../service/witness.ts';
 import { connectWitness, type RemoteWitness } from '../upstream/witness-client.ts';
 import { systemClock } from './clock.ts';
 
-export const WITNESS_KEY_NAME = 'witness.key';
+const WITNESS_KEY_NAME = 'witness.key';
 
 /** A note has 64 signatures at most, and one is the log's own. */
 const MAX_WITNESSES = 60;

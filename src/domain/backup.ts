@@ -9,9 +9,9 @@ import type { Site } from './site.ts';
 
 export const MANIFEST_NAME = 'backup.json';
 /** The folder of the signatures of the site `default`, as in the data directory. */
-export const BACKUP_TREE = 'sigstore';
+const BACKUP_TREE = 'sigstore';
 /** Above the folders of other sites. */
-export const BACKUP_SITES = 'sites';
+const BACKUP_SITES = 'sites';
 
 /** Where a backup has the signatures of the site. */
 export function backupFolderOf(site: string): string {

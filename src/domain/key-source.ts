@@ -1,6 +1,4 @@
 // Where newer copies of registered certificates come from: key servers (HKP), and the domains of their user ids (WKD).
-import { LookasideError } from './errors.ts';
-import { quoted } from './text.ts';
 
 export type KeySource =
   /** The Web Key Directory of each user id's domain: draft-koch-openpgp-webkey-service. */
@@ -73,7 +71,7 @@ export function wkdUrls({ local, domain }: MailAddress, hash: Uint8Array): reado
 const Z_BASE_32 = 'ybndrfg8ejkmcpqxot1uwisza345h769';
 
 /** RFC 6189, section 5.1.6; the bytes are a multiple of 5. */
-export function zBase32(bytes: Uint8Array): string {
+function zBase32(bytes: Uint8Array): string {
   let [bits, held, text] = [0, 0, ''];
   for (const byte of bytes) {
     held = ((held << 8) | byte) & 0xffff;
@@ -81,14 +79,4 @@ export function zBase32(bytes: Uint8Array): string {
     for (; bits >= 5; bits -= 5) text += Z_BASE_32[(held >> (bits - 5)) & 31];
   }
   return text;
-}
-
-/** @throws LookasideError CONFIG_INVALID */
-export function requireKeySource(text: string): KeySource {
-  const source = parseKeySource(text);
-  if (source !== null) return source;
-  throw new LookasideError(
-    'CONFIG_INVALID',
-    `${quoted(text)} is not a source of keys; wanted ${KEY_SOURCE_WANTED}`,
-  );
 }

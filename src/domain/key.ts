@@ -55,7 +55,7 @@ export interface RegisteredKey extends KeyDetails {
 }
 
 /** Warnings about an accepted key: which parts were left out, and which clients cannot use it. */
-export const KEY_WARNING_CODES = [
+const KEY_WARNING_CODES = [
   'SUBKEY_LEFT_OUT',
   'PARTS_LEFT_OUT',
   'GPG_CANNOT_IMPORT',

@@ -111,7 +111,7 @@ export function identityName(signer: string, issuer: string, subject: string): s
   return `${signer} ${issuer} ${subject}`;
 }
 
-export const CLAIM_WANTED =
+const CLAIM_WANTED =
   'wanted NAME=PATTERN, like repository=team/app or sub=system:serviceaccount:ci:signer; * in a pattern is any run of characters but /, ** any run';
 
 /** @throws LookasideError REQUEST_INVALID */

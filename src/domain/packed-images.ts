@@ -27,7 +27,7 @@ export interface PackedFile {
   readonly bytes: Uint8Array;
 }
 
-export const SHA256_BYTES = 32;
+const SHA256_BYTES = 32;
 
 /** In their order. */
 export function* unpackImages(packed: PackedImages): Generator<PackedImage> {

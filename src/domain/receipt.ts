@@ -2,7 +2,7 @@
 import type { ErrorCode } from './errors.ts';
 import type { State } from './state.ts';
 
-export const WARNING_CODES = [
+const WARNING_CODES = [
   'SHA512_DIGEST',
   'SIGNING_SUBKEY',
   'OVER_NINE',

@@ -150,7 +150,7 @@ function textOf(value: string | number | AskedImage): string {
 }
 
 /** The digest alone means that image wherever it is. */
-export function parseAskedImage(text: string): AskedImage | null {
+function parseAskedImage(text: string): AskedImage | null {
   const image = parseImageName(DEFAULT_SITE, text.replace(/(^|[@/])(sha(?:256|384|512))=/, '$1$2:'));
   if (image === null) return null;
   const { layout, path, algorithm, hex } = image;

@@ -51,7 +51,7 @@ export const RELEASE_CHANNEL = /^[a-z][a-z0-9.-]{0,62}$/;
 /** One that has been in every channel of OpenShift 4 has some 100. */
 export const MAX_RELEASE_CHANNELS = 200;
 /** In one answer; a channel of OpenShift has some hundred for each architecture. */
-export const MAX_RELEASES_TOLD = 2000;
+const MAX_RELEASES_TOLD = 2000;
 export const RELEASE_ARCH = /^[a-z0-9_]{1,20}$/;
 
 /** The architecture that Cincinnati takes when a graph names none. */

@@ -1,6 +1,6 @@
 // Signed notes of C2SP signed-note, their keys, and the cosignatures of C2SP tlog-cosignature: text that keys vouch for.
 import { fromBase64, toBase64 } from './base64.ts';
-import { areEqual, type Sha256 } from './merkle.ts';
+import type { Sha256 } from './merkle.ts';
 
 /** Signature types of C2SP signed-note that are read or written here. */
 export const ED25519 = 0x01;
@@ -45,7 +45,7 @@ const KEY_BYTES: ReadonlyMap<number, number> = new Map([
   [ML_DSA_44_COSIGNATURE, 1312],
 ]);
 /** ML-DSA-44 signatures have 2,420 bytes; 16 signatures must be accepted, and 64 of that size are. */
-export const MAX_NOTE_BYTES = 256 * 1024;
+const MAX_NOTE_BYTES = 256 * 1024;
 const MAX_NOTE_SIGNATURES = 64;
 
 export function isKeyNameOfNote(name: string): boolean {
@@ -183,13 +183,8 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
-export function fromHex(hex: string): Uint8Array {
+function fromHex(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-}
-
-/** Whether both name the same key. */
-export function isSameKey(a: NoteKey, b: NoteKey): boolean {
-  return a.name === b.name && a.id === b.id && a.type === b.type && areEqual(a.publicKey, b.publicKey);
 }
 
 function uint64(value: number): Uint8Array {

@@ -3,7 +3,7 @@ import type { RefusalCode } from './errors.ts';
 import type { Algorithm } from './image.ts';
 
 /** `unverified`: not verified yet, or signed in the future. `unreadable`: no client could verify its structure. */
-export const VERDICTS = ['good', 'bad', 'no-key', 'unsupported', 'unreadable', 'unverified'] as const;
+const VERDICTS = ['good', 'bad', 'no-key', 'unsupported', 'unreadable', 'unverified'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 
 /** How the bytes are wrapped. `tagged…`: NUL, `simple-signing`, line feed, then the message; `cosign`: NUL, `sigstore-json`. */

@@ -6,7 +6,7 @@
  * `number`: signatures without an end. `resting`: the site failed too often, or said when it will answer again. `queue`: too many
  * walks wait.
  */
-export const WALK_FAULTS = [
+const WALK_FAULTS = [
   'status',
   'redirect',
   'cut',

@@ -250,7 +250,7 @@ async function noBackup(dir: string): Promise<LookasideError> {
 }
 
 /** The SHA-256, in hex, of a file of any size; empty when there is no such file. */
-export async function hashOf(path: string): Promise<string> {
+async function hashOf(path: string): Promise<string> {
   const digest = createHash('sha256');
   try {
     for await (const chunk of createReadStream(path)) digest.update(chunk);

@@ -86,7 +86,7 @@ async function openReal(realPath: string, flags: number, ifLink: Refusal): Promi
 }
 
 /** Its real path. Closes it when the system does not tell. @throws LookasideError CONFIG_INVALID without /proc */
-export function placeOf(opened: Opened): string {
+function placeOf(opened: Opened): string {
   try {
     return whereOpen(opened);
   } catch (error) {

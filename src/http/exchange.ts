@@ -50,7 +50,7 @@ export interface AnsweredRead {
   readonly bytes: number;
 }
 
-export function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
+function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
   if (text === null) return { kind: 'anonymous', sent: null };

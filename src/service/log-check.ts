@@ -16,7 +16,7 @@ export function hashesOf(store: Pick<LogReaderStore, 'hashes'>): ReadHashes {
   };
 }
 
-export class MissingHashes extends Error {}
+class MissingHashes extends Error {}
 
 /** The root of the tree at that size; null when hashes are missing. */
 export async function rootAt(

@@ -49,8 +49,8 @@ export interface OverviewOptions {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-export const OVERVIEW_HOURS = 24;
-export const OVERVIEW_DAYS = 30;
+const OVERVIEW_HOURS = 24;
+const OVERVIEW_DAYS = 30;
 const FRESH_MS = 60_000;
 /** An older one says too little of now: whoever asks waits for the next. */
 const SHOWN_MS = 15 * 60_000;

@@ -27,7 +27,7 @@ export interface ServerDoctorPorts {
   readonly records: Pick<Records, 'session'> | null;
 }
 
-export const SERVER_FINDINGS = [
+const SERVER_FINDINGS = [
   'SERVED',
   'OTHER_NAME',
   'WITHDRAWN',

@@ -220,7 +220,7 @@ function unbound({ name }: Actor): LookasideError {
 }
 
 /** For people and the audit log. */
-export function grantText({
+function grantText({
   repositories,
   fingerprints,
   tags,

@@ -265,11 +265,6 @@ export function openLogReadOnly(dataDir: string): LogReader | null {
   return readState(dataDir, (db) => ({ ...logReader(db), ...closing(db) }));
 }
 
-/** The log in a copy of state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function openCopiedLog(copy: string): LogReader {
-  return readStateFile(copy, 'make the copy again', (db) => ({ ...logReader(db), ...closing(db) }));
-}
-
 /** The uploads of a copy of state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openCopiedUploads(copy: string): UploadReader {
   return readStateFile(copy, 'make the copy again', uploadReader);

@@ -11,7 +11,7 @@ const sha256: Sha256 = (...pieces) => {
   return hash.digest();
 };
 
-export function hashOfLeaf(leaf: string): Uint8Array {
+function hashOfLeaf(leaf: string): Uint8Array {
   return leafHash(sha256, Buffer.from(leaf, 'utf8'));
 }
 

@@ -47,7 +47,7 @@ export const ON_DEMAND_RANGE = `
   LIMIT ?`;
 
 /** The parameters are a channel, a site and an architecture. */
-export const LEAVING = `
+const LEAVING = `
   DELETE FROM mirror_release_channel
   WHERE channel = ? AND site = ? AND EXISTS (
     SELECT 1

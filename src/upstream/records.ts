@@ -53,9 +53,9 @@ const accessRow = z.object({
   bytes: count,
 }) satisfies SchemaOf<AccessRow>;
 
-export const completeness = { dropped: count, gaps: z.array(z.string()) };
+const completeness = { dropped: count, gaps: z.array(z.string()) };
 
-export const pageAnswer = z.object({
+const pageAnswer = z.object({
   record: z.enum(RECORDS),
   rows: z.array(z.union([auditRow, accessRow])),
   next: text,
@@ -64,7 +64,7 @@ export const pageAnswer = z.object({
 
 const sums = { count, bytes: count };
 
-export const sumsAnswer = z.object({
+const sumsAnswer = z.object({
   record: z.enum(RECORDS),
   by: z.array(word<Dimension>()),
   groups: z.array(z.object({ of: z.array(text), ...sums, firstAt: date, lastAt: date })),
@@ -73,11 +73,11 @@ export const sumsAnswer = z.object({
   ...completeness,
 }) satisfies SchemaOf<RecordSums>;
 
-export const forgottenAnswer = z.object({ events: count, reads: count }) satisfies SchemaOf<Forgotten>;
+const forgottenAnswer = z.object({ events: count, reads: count }) satisfies SchemaOf<Forgotten>;
 
 const cell = z.union([z.string(), z.number(), z.null()]);
 
-export const readyAnswer = z.object({
+const readyAnswer = z.object({
   question: z.enum(READY_QUESTIONS),
   subject: text,
   since: date.nullable(),

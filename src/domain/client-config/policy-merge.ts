@@ -228,7 +228,7 @@ function narrowerNotes(policy: Policy, registry: string, wanted: readonly Truste
 }
 
 /** Whether the section decides for a part of what the registry names. */
-export function isBelow(scope: string, registry: string): boolean {
+function isBelow(scope: string, registry: string): boolean {
   if (registry.startsWith('*.')) {
     const host = /^(?:\*\.)?([^/:@]*)/.exec(scope)?.[1] ?? '';
     return scope !== registry && host.endsWith(registry.slice(1));

@@ -39,7 +39,7 @@ export interface MergedRegistries {
 }
 
 /** Where a section goes that no file has. */
-export const OUR_FILE = 'lookaside.yaml';
+const OUR_FILE = 'lookaside.yaml';
 
 const HEADER = [
   '# Where clients find the signatures of these registries. Written by lookaside client-config.',

@@ -32,7 +32,7 @@ export interface RegistrySection extends Endpoint {
   readonly mirrors: readonly Mirror[];
 }
 
-export const SHORT_NAME_MODES = ['enforcing', 'permissive', 'disabled'] as const;
+const SHORT_NAME_MODES = ['enforcing', 'permissive', 'disabled'] as const;
 export type ShortNameMode = (typeof SHORT_NAME_MODES)[number];
 
 /** `value` null: the alias is taken back. */

@@ -172,7 +172,7 @@ function refuseBeside(what: string, others: Readonly<Record<string, string | nul
 }
 
 /** What `act` gives. It asks in the caller's name, and ends when the caller leaves. */
-export async function whileConnected(
+async function whileConnected(
   services: Services,
   { req, exchange }: RouteRequest,
   act: (administration: Administration) => Promise<Reply>,

@@ -2,7 +2,7 @@
 import type { StoredSignature } from '../../domain/stored-signature.ts';
 import type { ShownState } from '../show.ts';
 
-export const MEANINGS: Readonly<Record<ShownState, string>> = {
+const MEANINGS: Readonly<Record<ShownState, string>> = {
   verified: 'Good, by a registered key that is valid now.',
   unverified: 'Not verified yet. Load the page again in a moment.',
   'unknown-key':

@@ -1,6 +1,6 @@
 // Which site a page is about, and how images and repositories are named in addresses.
 import { LookasideError } from '../../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId, imageFolder, imageName } from '../../domain/image.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder } from '../../domain/image.ts';
 import { quoted } from '../../domain/text.ts';
 import type { PageContext } from '../page.ts';
 
@@ -34,10 +34,6 @@ export function imageLink(
   query: Record<string, string> = {},
 ): string {
   return link(`images/${image.name}`, { site: siteParameter(image.site), ...query });
-}
-
-export function imageLinkOf(context: Pick<PageContext, 'link'>, image: ImageId): string {
-  return imageLink(context, { site: image.site, name: imageName(image) });
 }
 
 export function repositoryLink(
