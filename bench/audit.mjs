@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import SqliteDatabase from 'better-sqlite3';
+import { progressOf } from './progress.mjs';
 import { openFolder } from './run-folder.mjs';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
@@ -60,6 +61,7 @@ async function fill() {
   if (existsSync(done)) return;
   const databases = await openDatabases({ dataDir: folder, onUnusable: () => undefined });
   const perDay = Math.ceil(total / DAYS);
+  const say = progressOf('days', DAYS);
   for (let day = 0; day < DAYS; day += 1) {
     for (let from = 0; from < perDay; from += BATCH) {
       const reads = [];
@@ -81,12 +83,12 @@ async function fill() {
       await databases.access.write({ reads, missing: [] });
       appendFileSync(join(folder, 'nginx.log'), lines);
     }
-    process.stderr.write(`\rday ${day + 1} of ${DAYS}`);
+    say(day + 1);
   }
   const startedMs = performance.now();
   await databases.access.closeDays(new Date(FIRST_DAY + (DAYS + 1) * DAY_MS));
   process.stderr.write(
-    `\r${DAYS} days got their indexes in ${Math.round(performance.now() - startedMs)} ms\n`,
+    `\n${DAYS} days got their indexes in ${Math.round(performance.now() - startedMs)} ms\n`,
   );
   await databases.close();
   writeFileSync(done, '');

@@ -1,7 +1,6 @@
 // Load on a server, and what it cost the server. Every kind of load checks what it is answered.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { bytesOf, imagePath } from './material.mjs';
+import { outputOfLoad } from './servers.mjs';
 
 const LOAD_CORE = '1';
 const CONNECTIONS = 16;
@@ -97,12 +96,6 @@ export async function checkBytes(server, images) {
 async function costOf(server, program, args, { env = process.env, isPinned = true } = {}) {
   const beforeMs = server.cpuMs();
   const argv = isPinned ? ['taskset', '-c', LOAD_CORE, program, ...args] : [program, ...args];
-  const child = spawn(argv[0], argv.slice(1), { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  let said = '';
-  child.stdout.on('data', (piece) => {
-    said += piece;
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${program} ${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
+  const said = await outputOfLoad(argv, env);
   return { said, cpuMs: server.cpuMs() - beforeMs };
 }

@@ -12,6 +12,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bytesOf, laySigned } from './material.mjs';
+import { progressOf } from './progress.mjs';
 import { openFolder } from './run-folder.mjs';
 import { runCommand, settle, startLookaside, stopAll } from './servers.mjs';
 
@@ -84,15 +85,17 @@ async function fill() {
     runCommand(['token', 'create', '--name', 'admin', '--role', 'admin', '--data', data, '--json']),
   );
   const databases = await openDatabases({ dataDir: data, onUnusable: () => undefined });
+  const say = progressOf('images', IMAGES);
   for (let from = 0; from < IMAGES; from += BATCH) {
     const length = Math.min(BATCH, IMAGES - from);
     await databases.index.record(Array.from({ length }, (_, k) => recorded(from + k, fingerprint)));
-    progress('images', from + length, IMAGES);
+    say(from + length);
   }
   await databases.index.markComplete('default');
   await fillReads(databases);
   await fillEvents(databases, fingerprint);
   await databases.close();
+  process.stderr.write('\n');
   const made = { fingerprint, token };
   writeFileSync(done, JSON.stringify(made));
   return made;
@@ -124,6 +127,7 @@ function recorded(k, fingerprint) {
 /** Six reads of eight got a signature, one met the end of a list, and one asked for an image that has none; those are 5,000. */
 async function fillReads({ access }) {
   const since = Date.now() - DAYS * DAY_MS;
+  const say = progressOf('reads', READS);
   for (let from = 0; from < READS; from += BATCH) {
     const reads = [];
     const missing = [];
@@ -152,13 +156,14 @@ async function fillReads({ access }) {
       });
     }
     await access.write({ reads, missing });
-    progress('reads', from + reads.length + missing.length, READS);
+    say(from + reads.length + missing.length);
   }
   await access.closeDays(new Date());
 }
 
 async function fillEvents({ audit }, fingerprint) {
   const makeEvent = createEventMaker({ clock: { now: () => new Date() }, randomBytes });
+  const say = progressOf('events', EVENTS);
   for (let from = 0; from < EVENTS; from += EVENTS_AT_ONCE) {
     const events = Array.from({ length: Math.min(EVENTS_AT_ONCE, EVENTS - from) }, (_, k) => {
       const image = imageOf((from + k) % IMAGES);
@@ -167,12 +172,8 @@ async function fillEvents({ audit }, fingerprint) {
       return makeEvent(what, { name: `ci-${k % 20}`, address: '10.0.0.1', requestId: null });
     });
     await Promise.all(events.map((event) => audit.append(event)));
-    progress('events', from + events.length, EVENTS);
+    say(from + events.length);
   }
-}
-
-function progress(what, made, all) {
-  process.stderr.write(`\r${what}: ${made} of ${all}${made >= all ? '\n' : ''}`);
 }
 
 async function measure({ fingerprint, token }) {

@@ -12,6 +12,7 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import SqliteDatabase from 'better-sqlite3';
+import { progressOf } from './progress.mjs';
 import { openFolder } from './run-folder.mjs';
 import { MAIN, runCommand, settle, startLookaside, stopAll } from './servers.mjs';
 
@@ -105,6 +106,7 @@ async function fillEvents() {
   const rows = new AuditRows(db);
   const makeEvent = createEventMaker({ clock: { now: () => new Date() }, randomBytes });
   const { n: before } = db.prepare('SELECT count(*) AS n FROM audit_event').get();
+  const say = progressOf('events', EVENTS);
   for (let from = before; from < EVENTS; from += EVENTS_AT_ONCE) {
     db.exec('BEGIN');
     for (let k = from; k < Math.min(from + EVENTS_AT_ONCE, EVENTS); k += 1) {
@@ -119,12 +121,12 @@ async function fillEvents() {
       rows.add(makeEvent(what, { name: `ci-${k % 20}`, address: `10.0.0.${k % 200}`, requestId: null }));
     }
     db.exec('COMMIT');
-    process.stderr.write(`\revents: ${Math.min(from + EVENTS_AT_ONCE, EVENTS)} of ${EVENTS}`);
+    say(Math.min(from + EVENTS_AT_ONCE, EVENTS));
   }
   await signHeads(db, rows);
   for (const { sql } of indexes) db.exec(sql);
   db.close();
-  process.stderr.write(`: ${((performance.now() - startedMs) / 1000).toFixed(0)} s\n`);
+  process.stderr.write(` ${EVENTS} events in ${((performance.now() - startedMs) / 1000).toFixed(0)} s\n`);
 }
 
 /** A log of many days has many heads. */
@@ -148,18 +150,19 @@ async function fillReads() {
   const startedMs = performance.now();
   const days = new AccessDays(join(data, 'access'));
   const since = Math.floor(Date.now() / DAY_MS - DAYS - 1) * DAY_MS;
+  const say = progressOf('reads', READS);
   for (let from = 0; from < READS; from += READS_AT_ONCE) {
     const reads = Array.from({ length: Math.min(READS_AT_ONCE, READS - from) }, (_, n) =>
       readOf(from + n, since),
     );
     for (const [day, batch] of packDays({ reads, missing: [] })) days.write(day, batch);
-    process.stderr.write(`\rreads: ${Math.min(from + READS_AT_ONCE, READS)} of ${READS}`);
+    say(Math.min(from + READS_AT_ONCE, READS));
   }
   days.close();
   const databases = await openDatabases({ dataDir: data, onUnusable: () => undefined });
   await databases.access.closeDays(new Date());
   await databases.close();
-  process.stderr.write(`: ${((performance.now() - startedMs) / 1000).toFixed(0)} s\n`);
+  process.stderr.write(` ${READS} reads in ${((performance.now() - startedMs) / 1000).toFixed(0)} s\n`);
 }
 
 function readOf(k, since) {

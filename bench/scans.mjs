@@ -1,7 +1,6 @@
 // Scans of whole trees: one that nothing has changed in, and one that nothing is recorded of. Beside them, in the same run, programs that
 // look at the same files.
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -10,7 +9,7 @@ import { layNames } from './material.mjs';
 import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { progressOf } from './progress.mjs';
-import { SCANNED, settle, startLookaside, stopAll, waitForScan } from './servers.mjs';
+import { outputOfLoad, SCANNED, settle, startLookaside, stopAll, waitForScan } from './servers.mjs';
 import { forgetRecorded, layData, layRecorded } from './trees.mjs';
 
 const PORT = 18_121;
@@ -134,15 +133,8 @@ async function adoptOnce({ data, tree, images }, names) {
 
 /** By a clock, and few: what the other work makes of them is asked, not how many there can be. */
 async function readSteadily({ url }, names) {
-  const args = [STEADY, 'read', url, names, String(READS_A_SECOND), String(READ_SECONDS)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let said = '';
-  child.stdout.setEncoding('utf8').on('data', (piece) => {
-    said += piece;
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
-  return JSON.parse(said);
+  const args = [process.execPath, STEADY, 'read', url, names, String(READS_A_SECOND), String(READ_SECONDS)];
+  return JSON.parse(await outputOfLoad(args));
 }
 
 function figuresOf(pairs, images, more) {

@@ -47,6 +47,32 @@ export function keep(server) {
   running.add(server);
 }
 
+/**
+ * What a program prints that puts load on servers. A run that is ended stops it ahead of them: without them it would only fail.
+ * @throws Error when it fails
+ */
+export async function outputOfLoad([program, ...args], env = process.env) {
+  await unlessEnding();
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'close');
+  const load = {
+    async stop() {
+      child.kill();
+      await ended;
+    },
+  };
+  running.add(load);
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (piece) => {
+    said += piece;
+  });
+  const [code, signal] = await ended;
+  running.delete(load);
+  if (code !== 0)
+    throw new Error(`${[program, ...args].slice(0, 4).join(' ')} ended with ${signal ?? code}:\n${said}`);
+  return said;
+}
+
 /** A server of ours. `data`: its data directory, or null for a node over the PostgreSQL of the settings; `root`: a shared tree, or null for the data directory's own. */
 export function startLookaside({
   data,

@@ -10,7 +10,16 @@ import { checkBytes, loadReads } from './load.mjs';
 import { layNames, laySigned, layTree, signedPath } from './material.mjs';
 import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
-import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
+import {
+  MAIN,
+  outputOfLoad,
+  runCommand,
+  settle,
+  startDelay,
+  startLookaside,
+  startNginx,
+  stopAll,
+} from './servers.mjs';
 
 const PORTS = { lookaside: 18_141, upstream: 18_142, line: 18_143, peer: 18_144 };
 const STEADY = new URL('./steady.mjs', import.meta.url).pathname;
@@ -55,10 +64,20 @@ export async function runTailUploads(bench, { images }) {
   const env = { ...process.env, BENCH_TOKEN: token };
   const onOne = { turns, open: async () => read, close: () => settle(server) };
   return inTurns(bench, onOne, async (_, turn) => {
-    const syncing = started([MAIN, 'mirror', 'sync', `m${turn}`, list, '--data', data, '--json']);
+    const sync = [MAIN, 'mirror', 'sync', `m${turn}`, list, '--data', data, '--json'];
+    const syncing = outputOfLoad([process.execPath, ...sync]);
     await wait(1000); // the command starts
-    const args = [STEADY, 'upload', server.url, staging, turn * uploads, uploads, UPLOADS_A_SECOND];
-    const uploading = started(args.map(String), env);
+    const args = [
+      process.execPath,
+      STEADY,
+      'upload',
+      server.url,
+      staging,
+      turn * uploads,
+      uploads,
+      UPLOADS_A_SECOND,
+    ];
+    const uploading = outputOfLoad(args.map(String), env);
     return async () => {
       const { p99Ms } = JSON.parse(await uploading);
       const { counts, startedAt, finishedAt } = JSON.parse(await syncing);
@@ -184,7 +203,9 @@ async function steadily({ server, names, rate, data }) {
 }
 
 async function readSteadily({ url }, { names, rate }) {
-  return JSON.parse(await started([STEADY, 'read', url, names, String(rate), String(SECONDS)]));
+  return JSON.parse(
+    await outputOfLoad([process.execPath, STEADY, 'read', url, names, String(rate), String(SECONDS)]),
+  );
 }
 
 const delayFile = (data) => join(data, 'loop-delay.json');
@@ -195,16 +216,4 @@ async function loopDelays(server, data) {
   server.signal('SIGUSR2');
   while (!existsSync(delayFile(data)) || readFileSync(delayFile(data)).length === 0) await wait(10);
   return JSON.parse(readFileSync(delayFile(data), 'utf8'));
-}
-
-/** What such a process of Node.js prints. */
-async function started(args, env = process.env) {
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  let said = '';
-  child.stdout.setEncoding('utf8').on('data', (piece) => {
-    said += piece;
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
-  return said;
 }
