@@ -8,6 +8,7 @@ import { escapeTerminal, quoted } from '../domain/text.ts';
 import { proveEvent } from '../service/log-proofs.ts';
 import { type VerifiedLog, verifyLog } from '../service/log-verify.ts';
 import { readKey, readText } from './audit-check.ts';
+import { progressLine } from './progress.ts';
 import { placeOf, writeProof } from './proof-files.ts';
 import { EXIT, formatTable, plural, print, printJson, QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
 
@@ -32,10 +33,12 @@ export async function runAuditVerify(
       : await readText(from, 'name a file that holds a checkpoint, as GET /log/checkpoint gives it');
   const vkey = key === null ? null : await readKey(key);
   await using log = await openAuditedLog(config, ASKING);
-  const onProgress = progressOf(json);
-  const verified = await verifyLog(log, { vkey, from: older, onProgress: onProgress.show }).finally(
-    onProgress.end,
+  const line = progressLine(
+    (progress: { readonly events: number; readonly of: number }) =>
+      `verifying: ${progress.events} of ${plural(progress.of, 'event')}`,
   );
+  const onProgress = (events: number, of: number) => line.show({ events, of });
+  const verified = await verifyLog(log, { vkey, from: older, onProgress }).finally(line.end);
   if (json) printJson({ log: log.name, ...verified });
   else print(formatVerified(log.name, verified));
   return verified.faults.length === 0 ? EXIT.done : EXIT.failed;
@@ -65,21 +68,6 @@ function formatVerified(name: string, log: VerifiedLog): string {
       ? `${name}: every event, the tree and every checkpoint agree.`
       : `${name}: ${plural(faults.length, 'fault')}. Compare with a backup and with checkpoints that others have kept: lookaside audit verify --from FILE.`;
   return [facts, '', ...[...faultLines, ...more, end].map(escapeTerminal)].join('\n');
-}
-
-function progressOf(json: boolean) {
-  const isShown = !json && process.stderr.isTTY === true;
-  let shownAtMs = 0;
-  return {
-    show(events: number, of: number) {
-      if (!isShown || performance.now() - shownAtMs < 200) return;
-      shownAtMs = performance.now();
-      process.stderr.write(`\r\u001b[Kverifying: ${events} of ${plural(of, 'event')}`);
-    },
-    end() {
-      if (shownAtMs > 0) process.stderr.write('\r\u001b[K');
-    },
-  };
 }
 
 export interface AuditProveOptions {

@@ -10,8 +10,8 @@ import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { nameIn } from './image-name.ts';
-import { formatBytes } from './progress.ts';
-import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
+import { countsLine, formatBytes } from './progress.ts';
+import { EXIT, plural, print, printJson } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
@@ -34,7 +34,7 @@ export async function runBackup(
   const folder = resolve(named);
   refuseWithin(config, folder);
   letServerGoFirst();
-  const line = progressLine('backing up');
+  const line = countsLine('backing up');
   const taker = thisCommand();
   const result = await backUp({
     data: config.data,
@@ -107,7 +107,7 @@ async function goOn(config: Config): Promise<string | null> {
 
 export async function runRestore(config: Config, { folder: given, json }: RestoreOptions): Promise<number> {
   const folder = resolve(given);
-  const line = progressLine('restoring');
+  const line = countsLine('restoring');
   const taker = thisCommand();
   const manifest = await restore({
     data: config.data,

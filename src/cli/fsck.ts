@@ -5,7 +5,8 @@ import { escapeTerminal } from '../domain/text.ts';
 import type { FsckResult } from '../domain/upkeep.ts';
 import { administer } from './administer.ts';
 import { nameIn } from './image-name.ts';
-import { countsOf, EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
+import { countsLine } from './progress.ts';
+import { countsOf, EXIT, formatTable, print, printJson } from './terminal.ts';
 
 export interface FsckOptions {
   readonly repair: boolean;
@@ -14,7 +15,7 @@ export interface FsckOptions {
 
 /** Exit code 0: nothing is wrong, or nothing any more. */
 export async function runFsck(config: Config, { repair, json }: FsckOptions): Promise<number> {
-  const line = progressLine('checking');
+  const line = countsLine('checking');
   const checked = await administer(config, async (administration) => {
     const result = await administration.fsck({ repair, onProgress: line.show });
     const server = administration.checkedBy();

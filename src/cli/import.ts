@@ -20,11 +20,13 @@ import type {
 } from '../domain/staged.ts';
 import type { State } from '../domain/state.ts';
 import { escapeTerminal } from '../domain/text.ts';
+import type { TreeCounts } from '../domain/upkeep.ts';
 import { sharedTree } from '../service/import.ts';
 import { administer } from './administer.ts';
+import { countsLine, type ProgressLine } from './progress.ts';
 import { formatStrangers } from './staged-report.ts';
 import { catchStopSignals } from './stop-signals.ts';
-import { EXIT, exitCodeOf, plural, print, printJson, progressLine } from './terminal.ts';
+import { EXIT, exitCodeOf, plural, print, printJson } from './terminal.ts';
 
 export interface ImportOptions {
   readonly folder: string;
@@ -63,7 +65,7 @@ const PATIENCE_MS = 60_000;
 /** EXIT.failed when anything was refused; 130 or 143 when it was stopped by SIGINT or SIGTERM. */
 export async function runImport(config: Config, options: ImportOptions): Promise<number> {
   const { folder, dryRun, json } = options;
-  const line = progressLine(dryRun ? 'judging' : 'importing');
+  const line = countsLine(dryRun ? 'judging' : 'importing');
   const { signal, exitCode } = catchStopSignals();
   const run = async (administration: OpenedAdministration) => {
     if (administration.here !== null) refuseHere(config, administration.here, folder);
@@ -137,7 +139,7 @@ interface Import {
   readonly staging: Staging;
   readonly staged: Staged;
   readonly send: SendBatch;
-  readonly line: ReturnType<typeof progressLine>;
+  readonly line: ProgressLine<TreeCounts>;
   readonly signal: AbortSignal;
   readonly dryRun: boolean;
 }

@@ -8,6 +8,7 @@ import { administer } from './administer.ts';
 import { canConfirm, isConfirmed } from './confirm.ts';
 import { nameIn } from './image-name.ts';
 import { readInput } from './input.ts';
+import { progressLine } from './progress.ts';
 import { EXIT, plural, print, printJson, tell } from './terminal.ts';
 
 export interface KeyRevokeOptions {
@@ -80,22 +81,11 @@ async function revoke(
   fingerprint: string,
   wanted: { readonly reason: string; readonly withdraw: boolean; readonly certificate: Uint8Array | null },
 ): Promise<RevokedKey> {
-  const isTerminal = process.stderr.isTTY === true;
-  let isShown = false;
-  try {
-    return await keys.revoke(fingerprint, {
-      ...wanted,
-      onProgress({ images, signatures }) {
-        if (!isTerminal) return;
-        isShown = true;
-        process.stderr.write(
-          `\r\u001b[Kwithdrawing: ${plural(signatures, 'signature')} of ${plural(images, 'image')}`,
-        );
-      },
-    });
-  } finally {
-    if (isShown) process.stderr.write('\r\u001b[K');
-  }
+  const line = progressLine(
+    ({ images, signatures }: { readonly images: number; readonly signatures: number }) =>
+      `withdrawing: ${plural(signatures, 'signature')} of ${plural(images, 'image')}`,
+  );
+  return keys.revoke(fingerprint, { ...wanted, onProgress: line.show }).finally(line.end);
 }
 
 /** gpg puts a colon in front of the armour of the revocations that it keeps, so that none is imported by mistake. */

@@ -5,7 +5,8 @@ import { createLog } from '../compose/log.ts';
 import { type Config, type DatabaseSettings, shownDatabase } from '../config.ts';
 import type { MoveProgress, MoveResult } from '../domain/moving.ts';
 import { escapeTerminal } from '../domain/text.ts';
-import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
+import { countsLine, progressLine } from './progress.ts';
+import { EXIT, plural, print, printJson } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 
 export interface MigrateCommandOptions {
@@ -23,8 +24,8 @@ export async function runMigrate(
   if (to.database === null) throw new Error('a database is named');
   const { migrateDirectory } = await import('../compose/moving.ts');
   const config = await inBoundTree(from);
-  const scanning = progressLine('reading');
-  const moving = movingLine();
+  const scanning = countsLine('reading');
+  const moving = progressLine(({ step, done }: MoveProgress) => `moving: ${step}, ${plural(done, 'row')}`);
   const result = await migrateDirectory({
     config,
     url: to.database.url,
@@ -82,7 +83,7 @@ export async function runMoveBack(
   { isDryRun, withoutMirrors, json }: MigrateCommandOptions,
 ): Promise<number> {
   const { moveBack } = await import('../compose/moving-back.ts');
-  const moving = movingLine();
+  const moving = progressLine(({ step, done }: MoveProgress) => `moving: ${step}, ${plural(done, 'row')}`);
   const result = await moveBack({
     ...{ config, database, isDryRun, withoutMirrors, taker: thisCommand() },
     onProgress: moving.show,
@@ -137,22 +138,4 @@ function printMirrors(
     if (files.length > 0) print(escapeTerminal(`${whoNeeds} the files that it names: ${files.join(', ')}`));
   }
   for (const name of mirrorsLeft) print(escapeTerminal(`left behind: the mirror ${name}`));
-}
-
-const EVERY_MS = 100;
-
-/** On a terminal alone. */
-function movingLine() {
-  const isTerminal = process.stderr.isTTY === true;
-  let shownAtMs = 0;
-  return {
-    show({ step, done }: MoveProgress): void {
-      if (!isTerminal || performance.now() - shownAtMs < EVERY_MS) return;
-      shownAtMs = performance.now();
-      process.stderr.write(`\r\u001b[Kmoving: ${step}, ${plural(done, 'row')}`);
-    },
-    end(): void {
-      if (isTerminal && shownAtMs > 0) process.stderr.write('\r\u001b[K');
-    },
-  };
 }

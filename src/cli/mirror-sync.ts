@@ -28,6 +28,7 @@ import { viewed } from '../domain/view.ts';
 import type { ResolvedImages, UnresolvedName } from '../service/resolved-images.ts';
 import { administerByServer } from './administer.ts';
 import { readInput } from './input.ts';
+import { progressLine } from './progress.ts';
 import type { LoginOptions } from './registry-logins.ts';
 import { catchStopSignals } from './stop-signals.ts';
 import { EXIT, plural, print, printJson, tell } from './terminal.ts';
@@ -194,8 +195,8 @@ async function fromElsewhere(
   const wholeChannels: WholeChannel[] = [];
   if (registries.length + graphs.length + listings.length > 0) {
     const { fetchGraph, listedImages, registryImages } = await import('../service/mirror-sources.ts');
-    await withPages(config, { maxBytes: MAX_SOURCE_BYTES }, async (ask) => {
-      const options = { ask, digestOf: sha256Of, onFound: showFound };
+    await withPages(config, { maxBytes: MAX_SOURCE_BYTES }, async (ask, onFound) => {
+      const options = { ask, digestOf: sha256Of, onFound };
       for (const url of graphs) {
         const text = await fetchGraph(options, url);
         const inGraph = await namedIn(text);
@@ -223,28 +224,30 @@ async function resolveAll(
   const { parseResolveRule, resolveImages } = await import('../service/resolved-images.ts');
   const rules = resolve.map(parseResolveRule);
   const bounds = { maxBytes: MAX_MANIFEST_BYTES };
-  return withPages(config, bounds, (ask) =>
+  return withPages(config, bounds, (ask, onFound) =>
     withPages(config, { ...bounds, isPublicOnly: true }, (askPublic) => {
       const withLogin = (registry: string) => loggedIn(registry, logins);
-      const options = { ask, askPublic, withLogin, digestOf, onFound: showFound };
+      const options = { ask, askPublic, withLogin, digestOf, onFound };
       return resolveImages(options, references, rules);
     }),
   );
 }
 
+/** `onFound` shows how many images are named so far. */
 async function withPages<T>(
   { remote: { caFile } }: Config,
   bounds: { readonly maxBytes: number; readonly isPublicOnly?: boolean },
-  act: (ask: AskWeb) => Promise<T>,
+  act: (ask: AskWeb, onFound: (images: number) => void) => Promise<T>,
 ): Promise<T> {
   const { openPages } = await import('../upstream/ask-pages.ts');
   const ca = caFile === null ? null : Buffer.from(await readInput(caFile, CA)).toString('utf8');
   const pages = openPages({ ca, patienceMs: PATIENCE_MS, ...bounds });
+  const line = progressLine((images: number) => `${plural(images, 'image')} named so far`);
   try {
-    return await act(pages.ask);
+    return await act(pages.ask, line.show);
   } finally {
     await pages.close();
-    if (process.stderr.isTTY === true) process.stderr.write('\r\u001b[K');
+    line.end();
   }
 }
 
@@ -290,11 +293,6 @@ function tellPassedOver(
     tell(escapeTerminal(`not asked for whole: ${name}: ${message}`));
   if (unresolved.length > MAX_TOLD)
     tell(`and ${plural(unresolved.length - MAX_TOLD, 'other name')}; --json names each`);
-}
-
-function showFound(images: number): void {
-  if (process.stderr.isTTY === true)
-    process.stderr.write(`\r\u001b[K${plural(images, 'image')} named so far`);
 }
 
 function digestOf(bytes: Uint8Array, algorithm: string): string {
@@ -377,24 +375,14 @@ function tellSync(answer: SyncAnswer, { changedOnly, json, unresolved }: Telling
   if (counts.failed > 0) print('Run it again with --max-age 1d: what has come is not asked for again.');
 }
 
-/** Count, rate and what is left of the time, on a terminal alone. */
+/** Count, rate and what is left of the time. */
 function syncLine(name: string) {
-  const isTerminal = process.stderr.isTTY === true;
   const startedMs = performance.now();
-  let printedMs = Number.NEGATIVE_INFINITY;
-  return {
-    show({ done, total }: { readonly done: number; readonly total: number }) {
-      const nowMs = performance.now();
-      if (!isTerminal || nowMs - printedMs < 200) return;
-      printedMs = nowMs;
-      const rate = done / Math.max(1, (nowMs - startedMs) / 1000);
-      const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
-      process.stderr.write(`\r\u001b[K${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`);
-    },
-    end() {
-      if (isTerminal && printedMs > 0) process.stderr.write('\r\u001b[K');
-    },
-  };
+  return progressLine(({ done, total }: { readonly done: number; readonly total: number }) => {
+    const rate = done / Math.max(1, (performance.now() - startedMs) / 1000);
+    const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
+    return `${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`;
+  });
 }
 
 export function countsText({

@@ -1,4 +1,6 @@
-// A bar with count and rate on a terminal, which gives way to the lines that are printed meanwhile.
+// What a command is doing: one line on a terminal, which gives way to the lines that are printed meanwhile.
+import type { TreeCounts } from '../domain/upkeep.ts';
+import { countsOf } from './terminal.ts';
 
 export interface Progress {
   readonly done: number;
@@ -14,9 +16,40 @@ export interface ProgressBar {
   clear(): void;
 }
 
-export interface BarOptions {
+export interface BarOptions extends LineOptions {
   /** What is being done: `pushing`. */
   readonly what: string;
+}
+
+export function createProgressBar({ what, output, nowMs }: BarOptions): ProgressBar {
+  const line = createLine({ output, nowMs });
+  const startedMs = nowMs();
+  return {
+    show: (progress) =>
+      line.show((columns) => formatProgress(what, progress, { elapsedMs: nowMs() - startedMs, columns })),
+    say: (text) => line.show(() => text),
+    clear: line.clear,
+  };
+}
+
+export interface ProgressLine<Progress> {
+  show(progress: Progress): void;
+  /** Removes the line. */
+  end(): void;
+}
+
+/** On standard error. */
+export function progressLine<Progress>(textOf: (progress: Progress) => string): ProgressLine<Progress> {
+  const line = createLine({ output: process.stderr, nowMs: () => performance.now() });
+  return { show: (progress) => line.show(() => textOf(progress)), end: line.clear };
+}
+
+/** `checking: 1 image, 2 signatures, 0 problems`. */
+export function countsLine(what: string): ProgressLine<TreeCounts> {
+  return progressLine((counts) => `${what}: ${countsOf(counts)}`);
+}
+
+interface LineOptions {
   readonly output: Pick<NodeJS.WriteStream, 'isTTY' | 'columns' | 'write'>;
   readonly nowMs: () => number;
 }
@@ -24,31 +57,21 @@ export interface BarOptions {
 const EVERY_MS = 100;
 const CLEAR_LINE = '\r\u001b[K';
 
-/** Prints nothing when the output is not a terminal. */
-export function createProgressBar({ what, output, nowMs }: BarOptions): ProgressBar {
-  const isTerminal = output.isTTY === true;
-  const startedMs = nowMs();
+/** Rewritten ten times a second at most. Prints nothing when the output is not a terminal. */
+function createLine({ output, nowMs }: LineOptions) {
   let drawnMs = Number.NEGATIVE_INFINITY;
-  let isDrawn = false;
-
-  const draw = (text: string) => {
-    const now = nowMs();
-    if (!isTerminal || now - drawnMs < EVERY_MS) return;
-    drawnMs = now;
-    isDrawn = true;
-    // one column less: terminals wrap a full line
-    output.write(CLEAR_LINE + text.slice(0, (output.columns || 80) - 1));
-  };
-
   return {
-    show(progress) {
-      draw(formatProgress(what, progress, { elapsedMs: nowMs() - startedMs, columns: output.columns || 80 }));
+    show(textOf: (columns: number) => string): void {
+      const now = nowMs();
+      if (output.isTTY !== true || now - drawnMs < EVERY_MS) return;
+      drawnMs = now;
+      const columns = output.columns || 80;
+      // one column less: terminals wrap a full line
+      output.write(CLEAR_LINE + textOf(columns).slice(0, columns - 1));
     },
-    say: draw,
-    clear() {
-      if (!isDrawn) return;
+    clear(): void {
+      if (drawnMs === Number.NEGATIVE_INFINITY) return;
       output.write(CLEAR_LINE);
-      isDrawn = false;
       drawnMs = Number.NEGATIVE_INFINITY;
     },
   };

@@ -3,7 +3,8 @@
 import type { Config } from '../config.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
-import { countsOf, EXIT, print, printJson, progressLine } from './terminal.ts';
+import { countsLine } from './progress.ts';
+import { countsOf, EXIT, print, printJson } from './terminal.ts';
 
 export interface ReindexOptions {
   readonly acceptDamage: boolean;
@@ -11,7 +12,7 @@ export interface ReindexOptions {
 }
 
 export async function runReindex(config: Config, { acceptDamage, json }: ReindexOptions): Promise<number> {
-  const line = progressLine('indexing');
+  const line = countsLine('indexing');
   const { name, counts } = await administer(config, async (administration) => ({
     name: administration.name,
     counts: await administration.reindex({ acceptDamage, onProgress: line.show }),

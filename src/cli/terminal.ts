@@ -105,26 +105,3 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 export function countsOf({ images, signatures, problems }: TreeCounts): string {
   return [plural(images, 'image'), plural(signatures, 'signature'), plural(problems, 'problem')].join(', ');
 }
-
-const PROGRESS_EVERY_MS = 200;
-
-export interface ProgressLine {
-  show(counts: TreeCounts): void;
-  end(): void;
-}
-
-/** One line that is rewritten on a terminal, and nothing elsewhere. */
-export function progressLine(what: string): ProgressLine {
-  const isTerminal = process.stderr.isTTY === true;
-  let shownAtMs = 0;
-  return {
-    show({ images, signatures, problems }) {
-      if (!isTerminal || performance.now() - shownAtMs < PROGRESS_EVERY_MS) return;
-      shownAtMs = performance.now();
-      process.stderr.write(`\r\u001b[K${what}: ${countsOf({ images, signatures, problems })}`);
-    },
-    end() {
-      if (isTerminal && shownAtMs > 0) process.stderr.write('\r\u001b[K');
-    },
-  };
-}
