@@ -47,18 +47,18 @@ const ASKED_AT_ONCE = 8;
 /** Names of a registry that fail one after the other before the rest of its names is passed over. */
 const FAULTS_IN_A_ROW = 5;
 
-/** @throws LookasideError CONFIG_INVALID */
+/** `PREFIX`, `PREFIX=LOCATION`, `all` or `all=LOCATION`. @throws LookasideError CONFIG_INVALID */
 export function parseResolveRule(text: string): ResolveRule {
-  const [front = '', location = null, ...rest] = text.split('=');
-  const bare = front.replace(/^https?:\/\//, '').replace(/\/+$/, '');
-  const isAll = bare === 'all';
-  const asked = isAll ? location : (location ?? front);
-  const prefix = isAll ? null : bare;
-  const isRegistry = (one: string) => toUrl(withScheme(one))?.host.length !== 0 && /^[^\s@?#]+$/.test(one);
-  const isValid = (one: string | null) =>
-    one === null || (isRegistry(one) && toUrl(withScheme(one)) !== null);
-  if (bare !== '' && rest.length === 0 && isValid(prefix) && isValid(asked))
-    return { prefix, location: asked?.replace(/\/+$/, '') ?? null };
+  const [names = '', mirror, ...more] = text.split('=');
+  const prefix = withoutSlashes(names.replace(/^https?:\/\//, ''));
+  const isForAll = prefix === 'all';
+  const location = mirror ?? (isForAll ? null : names);
+  const isRule = (isForAll || isRegistry(prefix)) && (location === null || isRegistry(location));
+  if (isRule && more.length === 0)
+    return {
+      prefix: isForAll ? null : prefix,
+      location: location === null ? null : withoutSlashes(location),
+    };
   throw new LookasideError(
     'CONFIG_INVALID',
     `--resolve is ${quoted(text.replace(/^.*@/s, '…@'))}; wanted a registry like quay.io, one with the mirror to ask instead like registry.redhat.io=m.example:5000/redhat, or all`,
@@ -95,6 +95,16 @@ export async function resolveImages(
     options.onFound(named.size);
   });
   return { images: [...named.values()], unresolved, unasked };
+}
+
+function withoutSlashes(text: string): string {
+  return text.replace(/\/+$/, '');
+}
+
+/** Without a login, a query and a fragment. */
+function isRegistry(text: string): boolean {
+  const url = toUrl(withScheme(text));
+  return url !== null && url.host !== '' && /^[^\s@?#]+$/.test(text);
 }
 
 interface Place {

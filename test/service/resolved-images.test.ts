@@ -140,7 +140,17 @@ test('a registry that is down is not asked for each of its names', async () => {
 });
 
 test('a rule that names no registry is refused, and no password is repeated', () => {
-  for (const text of ['', '=', 'a=b=c', 'user:secret@quay.io', 'a b', 'quay.io=', 'all=']) {
+  for (const text of [
+    '',
+    '=',
+    'a=b=c',
+    'user:secret@quay.io',
+    'a b',
+    'quay.io=',
+    'all=',
+    'https://',
+    'quay.io=https://',
+  ]) {
     assert.throws(
       () => parseResolveRule(text),
       (error: unknown) =>
