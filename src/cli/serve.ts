@@ -30,6 +30,7 @@ import {
   type ListenOptions,
   listen,
   listenOnSocket,
+  type SocketListener,
   type TlsFiles,
 } from '../http/listener.ts';
 import { createMetrics } from '../http/metrics.ts';
@@ -255,7 +256,7 @@ interface ReaderParts {
 
 interface StartedReaders extends Pick<Listener, 'setTls'> {
   /** Where they pass requests on. */
-  readonly passedOn: Listener;
+  readonly passedOn: SocketListener;
 }
 
 async function startReaders(
@@ -267,7 +268,7 @@ async function startReaders(
   const passOnPath = readersSocketPathOf(config());
   rmSync(passOnPath, { force: true }); // as the other socket
   const handler = createHandler({ services, isLocal: false, isForReaders: true });
-  let passedOn: Listener;
+  let passedOn: SocketListener;
   try {
     passedOn = await listenForReaders(handler, passOnPath);
   } catch (error) {
@@ -295,7 +296,7 @@ async function startReaders(
 }
 
 /** @throws LookasideError LISTEN_FAILED */
-async function listenForReaders(handler: ListenOptions['handler'], path: string): Promise<Listener> {
+async function listenForReaders(handler: ListenOptions['handler'], path: string): Promise<SocketListener> {
   try {
     return await listenOnSocket(handler, path, true);
   } catch (error) {
@@ -518,7 +519,7 @@ async function openLocalListener(
   config: Config,
   services: Services,
   log: Services['log'],
-): Promise<Listener | null> {
+): Promise<SocketListener | null> {
   const path = socketPathOf(config);
   rmSync(path, { force: true }); // left by a killed server: we hold the lock, so nobody listens there
   try {

@@ -40,6 +40,9 @@ export interface Listener {
   abort(): void;
 }
 
+/** `url`: the path of the socket. */
+export type SocketListener = Pick<Listener, 'url' | 'drain' | 'abort'>;
+
 // A server that hangs is worse for clients than one that is down: they have no timeout of their own.
 const LIMITS = {
   headersTimeout: 5000,
@@ -99,13 +102,13 @@ export interface ListenOptions {
  * the body sends it. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
 export async function listen({ host, port, ...options }: ListenOptions): Promise<Listener> {
-  const { server, turns } = createServer(options);
+  const { server, ...counted } = createServer(options);
   await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
   const { family } = server.address() as AddressInfo; // a TCP server that listens has one
   return toListener(server, {
     host: host ?? (family === 'IPv6' ? '::' : '0.0.0.0'),
     tls: options.tls,
-    turns,
+    ...counted,
   });
 }
 
@@ -119,14 +122,14 @@ export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
  * @throws the system's error; EINVAL when it is not a TCP socket to listen on
  */
 export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener> {
-  const { server, turns } = createServer(options);
+  const { server, ...counted } = createServer(options);
   await settled(server, () => server.listen({ fd }, BACKLOG));
   const address = server.address();
   if (address === null || typeof address === 'string') {
     await drain(server);
     throw Object.assign(new Error(`file descriptor ${fd} is a Unix socket`), { code: 'EINVAL' });
   }
-  return toListener(server, { host: address.address, tls: options.tls, turns });
+  return toListener(server, { host: address.address, tls: options.tls, ...counted });
 }
 
 function createServer({
@@ -136,7 +139,7 @@ function createServer({
   idleMs = IDLE_SOCKET_MS,
   headMs = LIMITS.headersTimeout,
   slowestMs = SLOWEST_MS,
-}: Omit<ListenOptions, 'host' | 'port'>): { readonly server: Server; readonly turns: InTurn } {
+}: Omit<ListenOptions, 'host' | 'port'>): { readonly server: Server } & Counted {
   const turns = inTurn(handleAny);
   const { handler, begunOn, lastOn } = turns;
   const connectionsCheckingInterval = Math.min(headMs, LIMITS.connectionsCheckingInterval);
@@ -149,8 +152,15 @@ function createServer({
   answerUnparsed(server, { begunOn, lastOn });
   if (tls !== null) answerPlainHttp(server, onPlainHttp);
   closeIdle(server, idleMs, begunOn);
-  closeSlowReaders(server, slowestMs);
-  return { server, turns };
+  const open = closeSlowReaders(server, slowestMs);
+  return { server, turns, open };
+}
+
+/** What a listener tells its traffic by. */
+interface Counted {
+  readonly turns: InTurn;
+  /** The open connections. */
+  readonly open: { readonly size: number };
 }
 
 /** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
@@ -260,13 +270,12 @@ function parseNoMore(socket: Socket & { readonly parser?: { onIncoming: unknown 
   if (socket.parser) socket.parser.onIncoming = () => NO_MORE_REQUESTS;
 }
 
-interface Listening {
+interface Listening extends Counted {
   readonly host: string;
   readonly tls: TlsFiles | null;
-  readonly turns: InTurn;
 }
 
-function toListener(server: Server, { host, tls, turns }: Listening): Listener {
+function toListener(server: Server, { host, tls, turns, open }: Listening): Listener {
   const { port } = server.address() as AddressInfo; // a TCP server that listens has one
   const authority = host.includes(':') ? `[${host}]` : host;
   return {
@@ -274,7 +283,7 @@ function toListener(server: Server, { host, tls, turns }: Listening): Listener {
     port,
     fd: fdOf(server),
     get traffic() {
-      return { requests: turns.requests, connections: connectionsOf(server) };
+      return { requests: turns.requests, connections: open.size };
     },
     letGo: turns.letGo,
     setTls(next) {
@@ -308,8 +317,11 @@ interface Reading {
   readonly takenBytes: number;
 }
 
-/** A client that reads a few bytes now and then is never idle, and could keep a connection for ever. */
-function closeSlowReaders(server: Server, slowestMs: number): void {
+/**
+ * A client that reads a few bytes now and then is never idle, and could keep a connection for ever. Returns the open connections: net.Server
+ * counts them too, and tells it by a callback alone.
+ */
+function closeSlowReaders(server: Server, slowestMs: number): { readonly size: number } {
   const readings = new Map<Socket, Reading | null>();
   server.on('connection', (socket: Socket) => {
     readings.set(socket, null);
@@ -334,16 +346,12 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
   };
   const timer = setInterval(check, everyMs).unref();
   server.once('close', () => clearInterval(timer));
+  return readings;
 }
 
 /** node:net has no other way to the descriptor. */
 function fdOf(server: Server & { readonly _handle?: { readonly fd: number } | null }): number {
   return server._handle?.fd ?? -1;
-}
-
-/** node:net tells it by a callback alone. */
-function connectionsOf(server: Server & { readonly _connections?: number }): number {
-  return server._connections ?? 0;
 }
 
 /** For the socket on which reader processes pass requests on, beyond LIMITS. */
@@ -365,12 +373,11 @@ export async function listenOnSocket(
   handleAny: RequestListener,
   path: string,
   isForReaders = false,
-): Promise<Listener> {
+): Promise<SocketListener> {
   if (Buffer.byteLength(path) > MOST_PATH_BYTES) {
     throw Object.assign(new Error(`listen ENAMETOOLONG: ${path}`), { code: 'ENAMETOOLONG' });
   }
-  const turns = inTurn(handleAny);
-  const { handler, begunOn, lastOn } = turns;
+  const { handler, begunOn, lastOn } = inTurn(handleAny);
   const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, { begunOn, lastOn });
@@ -385,15 +392,6 @@ export async function listenOnSocket(
   await listening;
   return {
     url: path,
-    port: 0,
-    fd: fdOf(server),
-    get traffic() {
-      return { requests: turns.requests, connections: connectionsOf(server) };
-    },
-    letGo: turns.letGo,
-    setTls() {
-      throw new Error('a Unix socket has no TLS');
-    },
     drain: () => drain(server),
     abort: () => server.closeAllConnections(),
   };
