@@ -645,7 +645,7 @@ function whyUnreadable(error: unknown): string {
   if (code === 'ENOENT') return 'ENOENT, there is no such file';
   if (code !== null && /^E[A-Z]+$/.test(code)) return code;
   const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
-  return `it is no YAML: ${line.replace(/:$/, '')}; wanted lines like "listen: ':8000'"`;
+  return `it is not YAML: ${line.replace(/:$/, '')}; wanted lines like "listen: ':8000'"`;
 }
 
 // YAML reads `on` as a word (1.2) but `true` as a boolean and 90 as a number; a list is written with commas elsewhere

@@ -134,7 +134,7 @@ class Reader {
       // the parser's message has several lines and repeats the text that it did not understand
       this.#fail(
         fault.pos[0],
-        `it is no YAML: ${(fault.message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '')}`,
+        `it is not YAML: ${(fault.message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '')}`,
       );
     }
     const { contents } = document;
@@ -224,7 +224,7 @@ class Reader {
 
   #map(node: Node, what: string, names: readonly string[]): YAMLMap {
     this.#plain(node);
-    return isMap(node) ? node : this.refuse(node, `${what} is no map; wanted ${names.join(', ')}`);
+    return isMap(node) ? node : this.refuse(node, `${what} is not a map; wanted ${names.join(', ')}`);
   }
 
   #pairs({ items }: YAMLMap): readonly Member[] {

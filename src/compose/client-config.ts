@@ -318,7 +318,7 @@ async function readAll(target: Target): Promise<Found> {
       return yaml.parse(text);
     } catch (error) {
       const [first = ''] = String(error instanceof Error ? error.message : error).split('\n');
-      throw new RegistriesDFault(file, `is no YAML that clients read: ${first.replace(/:$/, '')}`);
+      throw new RegistriesDFault(file, `is not YAML that clients read: ${first.replace(/:$/, '')}`);
     }
   };
   const own = { base: place.base, folder: folder.below };

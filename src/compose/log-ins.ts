@@ -78,7 +78,7 @@ function yamlIn(text: string, parse: (text: string) => unknown): unknown {
     return parse(text);
   } catch (error) {
     const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
-    throw invalid(`it is no YAML: ${line.replace(/:$/, '')}`, error);
+    throw invalid(`it is not YAML: ${line.replace(/:$/, '')}`, error);
   }
 }
 

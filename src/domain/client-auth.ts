@@ -89,7 +89,7 @@ function readAuthFile({ path, bytes }: AuthFile) {
   try {
     value = text === '' ? {} : JSON.parse(text);
   } catch (error) {
-    throw new LoginFault(path, `is no JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new LoginFault(path, `is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
   const { auths, credHelpers, credsStore } = membersOf(value);
   const helpers = Object.entries(membersOf(credHelpers)).map(

@@ -67,6 +67,6 @@ function folded(name: string): string {
 }
 
 function refuse(what: string, cause?: unknown): never {
-  const message = `this is no manifest that all clients read alike: ${what}; expected what this writes, unchanged: skopeo inspect --raw docker://REFERENCE`;
+  const message = `this is not a manifest that all clients read alike: ${what}; expected what this writes, unchanged: skopeo inspect --raw docker://REFERENCE`;
   throw new LookasideError('CONFIG_INVALID', message, { cause });
 }

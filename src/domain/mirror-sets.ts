@@ -61,7 +61,7 @@ function reading(kind: 'TOML' | 'YAML', parse: (text: string) => unknown, text: 
     return parse(text);
   } catch (error) {
     const [first = ''] = String(error instanceof Error ? error.message : error).split('\n');
-    const what = `the file is no ${kind} that clients read: ${first.replace(/:$/, '')}`;
+    const what = `the file is not ${kind} that clients read: ${first.replace(/:$/, '')}`;
     throw new LookasideError('REQUEST_INVALID', `${what}; mend it, then run the command again`, {
       cause: error,
     });

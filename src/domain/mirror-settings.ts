@@ -62,7 +62,7 @@ function upstreamOf(text: string): string {
   try {
     url = new URL(text);
   } catch {
-    throw invalid(`the upstream ${quoted(text)} is no URL; wanted one like https://example.com/sigstore`);
+    throw invalid(`the upstream ${quoted(text)} is not a URL; wanted one like https://example.com/sigstore`);
   }
   if (url.username !== '' || url.password !== '')
     throw invalid(

@@ -150,7 +150,7 @@ const CHECKED_ANYWAY: readonly string[] = ['iss', 'aud', 'exp', 'nbf', 'iat', 'j
 
 /** @throws LookasideError REQUEST_INVALID */
 export function checkClaim(name: string, pattern: string): void {
-  if (!CLAIM_NAME.test(name)) refuse(`${quoted(name)} is no name of a claim; ${CLAIM_WANTED}`);
+  if (!CLAIM_NAME.test(name)) refuse(`${quoted(name)} is not the name of a claim; ${CLAIM_WANTED}`);
   if (CHECKED_ANYWAY.includes(name)) {
     refuse(`${quoted(name)} is checked for every token, and says nothing of who it is; ${CLAIM_WANTED}`);
   }

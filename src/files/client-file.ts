@@ -14,7 +14,7 @@ export async function readOne(file: string): Promise<FoundFile> {
     try {
       const stats = await handle.stat();
       if (!stats.isFile())
-        return unreadable(file, stats.isDirectory() ? 'it is a folder' : 'it is no ordinary file');
+        return unreadable(file, stats.isDirectory() ? 'it is a folder' : 'it is not a regular file');
       const bytes = await readAtMost(handle.fd, stats.size, MAX_POLICY_BYTES);
       if (bytes === null) return unreadable(file, `it has more than ${MAX_POLICY_BYTES} bytes`);
       return { kind: 'read', path: file, bytes };

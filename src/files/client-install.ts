@@ -65,7 +65,7 @@ export async function readInstalled(base: string, file: string): Promise<Uint8Ar
     if (handle === null) return null;
     try {
       const stats = await handle.stat();
-      if (!stats.isFile()) throw unusable(base, file, 'is no ordinary file');
+      if (!stats.isFile()) throw unusable(base, file, 'is not a regular file');
       const bytes = await readAtMost(
         handle.fd,
         Math.min(stats.size, MAX_INSTALLED_BYTES),
@@ -237,7 +237,7 @@ async function readJournal(base: string, backup: string): Promise<Journal> {
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
   }
-  throw unusable(base, `${backup}/${JOURNAL}`, 'is no journal of an installation');
+  throw unusable(base, `${backup}/${JOURNAL}`, 'is not the journal of an installation');
 }
 
 const NAME = /^[0-9]+\.(?:before|after)$/;

@@ -170,7 +170,7 @@ async function readYaml(place: string, parse: (text: string) => unknown): Promis
     return { path: place, value: parse(new TextDecoder().decode(file.bytes)) };
   } catch (error) {
     const [first = ''] = String(error instanceof Error ? error.message : error).split('\n');
-    throw new RegistriesDFault(place, `is no YAML that clients read: ${first}`);
+    throw new RegistriesDFault(place, `is not YAML that clients read: ${first}`);
   }
 }
 

@@ -58,7 +58,7 @@ export const LINK: Refusal = {
 
 export const NO_FILE: Refusal = {
   kind: 'no-file',
-  message: 'is no regular file, so it is not read; move it away',
+  message: 'is not a regular file, so it is not read; move it away',
 };
 
 const GONE: Refusal = { kind: 'gone', message: 'is no longer there' };
@@ -118,7 +118,7 @@ function refusalOf(error: unknown, realPath: string, ifLink: Refusal): Refusal {
 // Node.js puts U+FFFD in the place of bytes that are not UTF-8; the system does not find such a name
 const NOT_UTF8: Refusal = {
   kind: 'unreadable',
-  message: 'cannot be opened, as its name is no UTF-8; rename it',
+  message: 'cannot be opened, as its name is not UTF-8; rename it',
 };
 
 /** This says nothing about the file itself. */

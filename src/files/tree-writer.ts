@@ -216,7 +216,7 @@ async function syncOther(
     return true;
   });
   if (isSynced === true) return;
-  throw new LookasideError('STORE_UNAVAILABLE', `${file.name} is no file of the tree any more`);
+  throw new LookasideError('STORE_UNAVAILABLE', `${file.name} is not a file of the tree any more`);
 }
 
 async function leftOverIn(folder: Placed) {

@@ -100,7 +100,7 @@ async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<r
   // the parser silently skips parts that it cannot use
   if (files.length !== sent) {
     throw invalid(
-      `${sent - files.length} of the form's ${sent} parts are no files; each needs Content-Disposition: form-data; name="${PART_NAME}"; filename="…"`,
+      `${sent - files.length} of the form's ${sent} parts are not files; each needs Content-Disposition: form-data; name="${PART_NAME}"; filename="…"`,
     );
   }
   return files.map(({ buffer, originalname }) => ({ bytes: buffer, fileName: originalname }));
@@ -212,7 +212,7 @@ function refusalOf(error: unknown): LookasideError {
         );
       case 'LIMIT_FIELD_COUNT':
         return invalid(
-          `the form has a field that is no file; wanted files named ${PART_NAME} alone, as curl -F ${PART_NAME}=@FILE sends them`,
+          `the form has a field that is not a file; wanted files named ${PART_NAME} alone, as curl -F ${PART_NAME}=@FILE sends them`,
         );
     }
   }

@@ -89,7 +89,7 @@ function refusalOf(error: Error): LookasideError {
     default:
       return new LookasideError(
         'REQUEST_INVALID',
-        `the request is no HTTP/1.1 (${error.message}); send it as RFC 9112 has it, over TLS where the address begins with https`,
+        `the request is not HTTP/1.1 (${error.message}); send it as RFC 9112 says`,
       );
   }
 }

@@ -143,7 +143,7 @@ function parseObject(text: string, url: URL): Readonly<Record<string, unknown>> 
   } catch {
     // only SyntaxError, told below
   }
-  throw unusable(url, 'is no JSON object');
+  throw unusable(url, 'is not a JSON object');
 }
 
 function unusable({ href }: URL, why: string): LookasideError {

@@ -71,7 +71,7 @@ const SUBJECT = /^[^\p{C}]{1,255}$/u;
 function claimsOf(payload: JWTPayload, now: Date): TokenClaims {
   const { sub, iat = 0 } = payload;
   if (typeof sub !== 'string' || !SUBJECT.test(sub))
-    throw unauthorized('its claim sub is no text of 1 to 255 characters');
+    throw unauthorized('its claim sub is not a text of 1 to 255 characters');
   if (iat > now.getTime() / 1000 + SKEW_S) {
     throw unauthorized(
       `it was issued in the future, at ${timeOf(iat)}; are the clocks of the issuer and of this server right?`,

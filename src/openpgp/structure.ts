@@ -158,7 +158,7 @@ function guarded(form: SignatureForm, examine: () => UntrustedMessage): Untruste
       return refuse(
         'STRUCTURE_INVALID',
         form,
-        `the signature is no well-formed message: ${error.message}. ${RIGHT_WAY}`,
+        `the signature is not a well-formed message: ${error.message}. ${RIGHT_WAY}`,
       );
     }
     if (error instanceof NotInlineSigned)
@@ -188,7 +188,7 @@ function walk(bytes: Uint8Array): readonly Packet[] {
   const packets = walkPackets(bytes);
   if (packets === null) {
     throw new MalformedPacket(
-      'it is cut, or something that is no packet follows its packets (a line feed is enough)',
+      'it is cut, or something that is not a packet follows its packets (a line feed is enough)',
     );
   }
   // as in gpg, all other packets must give their length

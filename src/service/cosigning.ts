@@ -125,7 +125,7 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
         continue;
       }
       const signature = verified(witness.key, head, answer.lines);
-      if (signature === null) throw new Error('its answer is no cosignature by its key');
+      if (signature === null) throw new Error('its answer is not a cosignature by its key');
       sizes.set(witness, head.size);
       return signature;
     }

@@ -49,7 +49,7 @@ export async function fetchSignatures(
   const { base, path, digest } = question;
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(base)?.[1]?.toLowerCase() ?? '';
   if (!['http', 'https', 'file'].includes(scheme) || !URL.canParse(base)) {
-    const message = `${base} is no URL that clients read signatures from`;
+    const message = `${base} is not a URL that clients read signatures from`;
     const remedy = `write it with http://, https:// or file:// in front`;
     return { asked, signatures, fault: { code: 'LOOKASIDE_SCHEME', message, remedy }, passedOver };
   }
@@ -83,7 +83,7 @@ function oddBody(body: Uint8Array, url: string): FetchedSignatures['passedOver']
     ? 'is an HTML page'
     : body[0] === 0x2d
       ? 'is in ASCII armour'
-      : `is no signature (${why})`;
+      : `is not a signature (${why})`;
   return {
     ...fault(
       isPage ? 'LOOKASIDE_HTML' : 'SIGNATURE_UNREADABLE',
@@ -208,7 +208,7 @@ function faultOfAnswer(
     isPage ? 'LOOKASIDE_HTML' : 'SIGNATURE_UNREADABLE',
     isPage
       ? `${url} answers an HTML page with 200, which clients take for a broken signature`
-      : `${url} is no signature that clients read (${why}), which ends the pull even beside a good one`,
+      : `${url} is not a signature that clients read (${why}), which ends the pull even beside a good one`,
     isPage ? NOT_FOUND_WANTED : BINARY_WANTED,
   );
 }

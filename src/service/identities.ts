@@ -27,7 +27,7 @@ export function createIdentities({ subjects, verifier, audiences }: IdentitiesOp
     if (Buffer.byteLength(untrusted) > MAX_OIDC_TOKEN_BYTES)
       throw refused(`it has more than ${MAX_OIDC_TOKEN_BYTES} bytes`);
     const issuer = untrustedIssuerOf(untrusted);
-    if (issuer === null) throw refused('it is no token of an OpenID provider: it names no issuer');
+    if (issuer === null) throw refused('it is not a token of an OpenID provider: it names no issuer');
     const bound = await subjects.ofIssuer(issuer);
     if (bound.length === 0) {
       throw refused(

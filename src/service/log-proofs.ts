@@ -115,7 +115,7 @@ function keyOf(vkey: string, what: string): NoteKey {
   if (key !== null) return key;
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${what} is no verifier key; wanted one like example.com/log+1a2b3c4d+AQ…, as GET /log/key of the server gives it`,
+    `${what} is not a verifier key; wanted one like example.com/log+1a2b3c4d+AQ…, as GET /log/key of the server gives it`,
   );
 }
 
@@ -126,7 +126,7 @@ function parseEvent(entry: Uint8Array): Readonly<Record<string, unknown>> {
   } catch {
     // told below: it is in the log all the same, but no event of ours
   }
-  throw invalid('what it proves is no audit event');
+  throw invalid('what it proves is not an audit event');
 }
 
 function invalid(why: string): LookasideError {

@@ -27,7 +27,7 @@ export async function fetchGraph({ ask }: Pick<SourceOptions, 'ask'>, url: strin
   const answer = await fetched(ask, parseUrl(url).href, { accept: 'application/json' });
   const text = new TextDecoder().decode(answer.body);
   if (text.trimStart().startsWith('{')) return text;
-  throw invalid(`${withoutSecrets(url)} is no update graph: wanted JSON with "nodes"`);
+  throw invalid(`${withoutSecrets(url)} is not an update graph: wanted JSON with "nodes"`);
 }
 
 export async function listedImages(options: SourceOptions, url: string): Promise<readonly NamedImage[]> {
@@ -271,7 +271,7 @@ export function requireFew(count: number, from: string): void {
 function parseUrl(text: string): URL {
   const url = toUrl(text);
   if (url !== null && (url.protocol === 'https:' || url.protocol === 'http:')) return url;
-  throw invalid(`${quoted(text)} is no address; wanted one like https://example.com/path`);
+  throw invalid(`${quoted(text)} is not an address; wanted one like https://example.com/path`);
 }
 
 /** Without user, password and query: they may be secrets. */

@@ -94,7 +94,7 @@ function openAgent({ ca, isPublicOnly = false }: AskPagesOptions): EnvHttpProxyA
       proxyTunnel: false,
     });
   } catch (error) {
-    throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
+    throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is not a URL', {
       cause: error,
     });
   }

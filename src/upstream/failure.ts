@@ -179,7 +179,7 @@ function redirected(location: string, { path }: HttpRequest, name: string): Look
 
 function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: string): LookasideError {
   const type = answer.header('content-type')?.split(';', 1)[0]?.slice(0, 80) ?? 'no type';
-  const what = `${name} is no lookaside server's API: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
+  const what = `${name} is not the API of a lookaside server: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
   if (answer.status === 413) {
     const message = `${what}; a proxy in front of the server has to let bodies of 16 MiB through`;
     return new LookasideError('TOO_LARGE', message);

@@ -38,7 +38,7 @@ function openAgent(ca: string | null): EnvHttpProxyAgent {
     });
   } catch (error) {
     const message =
-      'the environment names a proxy that is no URL; wanted HTTP_PROXY and HTTPS_PROXY like http://proxy.example.com:3128';
+      'the environment names a proxy that is not a URL; wanted HTTP_PROXY and HTTPS_PROXY like http://proxy.example.com:3128';
     throw new LookasideError('CONFIG_INVALID', message, { cause: error });
   }
 }

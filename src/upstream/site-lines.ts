@@ -125,7 +125,7 @@ export function openProxiedLines(
     try {
       return open(connections);
     } catch (error) {
-      throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
+      throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is not a URL', {
         cause: error,
       });
     }

@@ -181,7 +181,7 @@ describe('a wrong setting', () => {
     assert.equal(status, 2);
     assert.match(
       stderr,
-      /^lookaside: LOOKASIDE_CONFIG: cannot read \S+broken\.yaml: it is no YAML: .* at line 1, column [0-9]+; wanted lines like "listen: ':8000'"\n$/,
+      /^lookaside: LOOKASIDE_CONFIG: cannot read \S+broken\.yaml: it is not YAML: .* at line 1, column [0-9]+; wanted lines like "listen: ':8000'"\n$/,
     );
   });
 });

@@ -80,12 +80,12 @@ describe('a file of who may sign what', () => {
       [lines('keys:', 'keys: &a'), /anchors and aliases are not taken/],
       [lines('name: ci\n', 'name: !!binary ci\n'), /wanted a text/],
       [lines('name: ci\n', 'name: !x ci\n'), /tags are not taken|Unresolved tag/],
-      [`${WHOLE}signers: []\n`, /line 16, column 1: it is no YAML: Map keys must be unique/],
-      [`${WHOLE}---\nversion: 1\n`, /it is no YAML: .*multiple documents/],
-      ['\t- x', /it is no YAML/],
+      [`${WHOLE}signers: []\n`, /line 16, column 1: it is not YAML: Map keys must be unique/],
+      [`${WHOLE}---\nversion: 1\n`, /it is not YAML: .*multiple documents/],
+      ['\t- x', /it is not YAML/],
       ['', /it is empty/],
-      ['[]', /line 1, column 1: the file is no map/],
-      ['"x"', /the file is no map/],
+      ['[]', /line 1, column 1: the file is not a map/],
+      ['"x"', /the file is not a map/],
     ] as const)
       refused(text, message);
   });
@@ -99,8 +99,8 @@ describe('a file of who may sign what', () => {
           .join(', ')}]`,
       );
     refused(bomb.join('\n'), /line 3, column \d+: anchors and aliases are not taken/);
-    refused(`version: 1\nsigners: ${'['.repeat(100_000)}`, /nested too deeply|no YAML/);
-    refused(`version: 1\nsigners: ${'{a: '.repeat(100_000)}`, /nested too deeply|no YAML/);
+    refused(`version: 1\nsigners: ${'['.repeat(100_000)}`, /nested too deeply|not YAML/);
+    refused(`version: 1\nsigners: ${'{a: '.repeat(100_000)}`, /nested too deeply|not YAML/);
     refused('- '.repeat(100_000), /nested too deeply/);
     refused(Array.from({ length: 3000 }, (_, n) => `${' '.repeat(n)}a:`).join('\n'), /nested too deeply/);
     refused(`version: 1\n<<: {signers: []}\n`, /has no member "<<"/);

@@ -86,9 +86,9 @@ location = """r.example"""
   assert.deepEqual(sources(JSON.stringify(json, null, 1)), [{ source: 'r.example', mirrors: ['m.example'] }]);
   assert.throws(
     () => sources('[[registry]]\nlocation = r.example\n'),
-    /is no TOML that clients read: .*mend it/,
+    /is not TOML that clients read: .*mend it/,
   );
-  assert.throws(() => sources('spec: [a\n'), /is no YAML that clients read: .*line 2.*mend it/);
+  assert.throws(() => sources('spec: [a\n'), /is not YAML that clients read: .*line 2.*mend it/);
 });
 
 test('a file without mirrors is refused', () => {

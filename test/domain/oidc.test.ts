@@ -133,7 +133,7 @@ describe('a subject', () => {
     refuse(issuer, {}, /needs a claim/);
     for (const name of ['iss', 'aud', 'exp']) refuse(issuer, { [name]: 'x' }, /is checked for every token/);
     for (const name of ['', 'a b', '\u0430ud', 'x'.repeat(65)])
-      refuse(issuer, { [name]: 'x' }, /is no name of a claim/);
+      refuse(issuer, { [name]: 'x' }, /is not the name of a claim/);
     for (const pattern of ['*', '**']) refuse(issuer, { sub: pattern }, /is met by every value/);
     for (const pattern of ['', ' x', 'x ', 'x\n', '\u202ex', '\u200b'])
       refuse(issuer, { sub: pattern }, /without blanks at its ends/);

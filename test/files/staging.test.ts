@@ -381,7 +381,7 @@ describe('a hostile tree', () => {
     const staged = await find();
     assert.deepEqual(sources(staged), [`${APP}/signature-1`]);
     assert.equal(staged.strangers.count, odd.length + 1);
-    assert.match(staged.problems[0]?.message ?? '', /name is no UTF-8; rename it/);
+    assert.match(staged.problems[0]?.message ?? '', /name is not UTF-8; rename it/);
   });
 
   it('holds images as deep as a path may be, and names those whose path is too long beside the others', async () => {

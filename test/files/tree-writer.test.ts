@@ -556,7 +556,7 @@ describe('what others put in the place of a file that is to survive', () => {
       await lay();
       await assert.rejects(writer.makeDurable(FOLDER, 2), {
         code: 'STORE_UNAVAILABLE',
-        message: /is no file of the tree any more/,
+        message: /is not a file of the tree any more/,
       });
       assert.equal(writer.fault, null);
       assert.equal(await add(TWO), 3);

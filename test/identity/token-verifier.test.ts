@@ -191,7 +191,7 @@ describe('a token of an OpenID provider', () => {
         new RegExp(`its claim ${name} is missing`),
       );
     for (const sub of ['', 'x'.repeat(256), 'a\nb', '\u202e'])
-      await scene.refused(await scene.issuer.token({ sub }), /sub is no text of 1 to 255 characters/);
+      await scene.refused(await scene.issuer.token({ sub }), /sub is not a text of 1 to 255 characters/);
     await scene.refused(await scene.issuer.token({ exp: 'never' }), /is refused/);
   });
 
@@ -300,8 +300,8 @@ describe('an issuer that cannot be asked', () => {
     ])[] = [
       [DISCOVERY, (req) => void req.socket.destroy(), /cannot be reached \(/],
       [DISCOVERY, (_, res) => void res.writeHead(404).end('<html>'), /answers 404/],
-      [DISCOVERY, (_, res) => void res.end('<html>'), /is no JSON object/],
-      [DISCOVERY, (_, res) => json(res, null), /is no JSON object/],
+      [DISCOVERY, (_, res) => void res.end('<html>'), /is not a JSON object/],
+      [DISCOVERY, (_, res) => json(res, null), /is not a JSON object/],
       [
         DISCOVERY,
         (_, res) => json(res, { issuer: 'https://evil.example' }),

@@ -115,7 +115,7 @@ test('a graph must be one', async () => {
     'https://g.example/h': { body: '<html>' },
   });
   assert.equal(await fetchGraph(options, 'https://g.example/g'), '{"nodes":[]}');
-  await assert.rejects(fetchGraph(options, 'https://g.example/h'), /no update graph/);
+  await assert.rejects(fetchGraph(options, 'https://g.example/h'), /not an update graph/);
   await assert.rejects(fetchGraph(options, 'ftp://g.example'), /no address/);
 });
 

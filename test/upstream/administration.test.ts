@@ -193,7 +193,7 @@ describe('an answer', () => {
     }
     const { code, message } = await failure(keys.list());
     assert.equal(code, 'SERVER_UNREACHABLE');
-    assert.match(message, /is no lookaside server's API/);
+    assert.match(message, /is not the API of a lookaside server/);
   });
 
   test('with a token in which a terminal would find orders is not believed', async () => {

@@ -195,7 +195,7 @@ describe('what may pass', () => {
 
 describe('what is no lookaside server', () => {
   const NO_API =
-    /^http:\S+ is no lookaside server's API: it answers GET \/api\/v1\/keys with (\d+) and (\S+|no type); give as --server /;
+    /^http:\S+ is not the API of a lookaside server: it answers GET \/api\/v1\/keys with (\d+) and (\S+|no type); give as --server /;
 
   for (const [what, act, complaint] of [
     ['a page of files', html(404), ['404', 'text/html']],

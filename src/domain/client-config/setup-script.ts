@@ -281,7 +281,7 @@ main() {
       --undo) UNDO=1 ;;
       --root)
         [ $# -gt 1 ] || fail '--root needs a folder'
-        ROOT=$(cd "$2" && pwd -P) || fail "$2 is no folder"
+        ROOT=$(cd "$2" && pwd -P) || fail "$2 is not a folder"
         [ "$ROOT" = / ] && ROOT=
         shift
         ;;

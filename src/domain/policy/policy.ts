@@ -61,7 +61,7 @@ export function parsePolicy(content: Uint8Array): Policy {
     });
     return new PolicyReader(places).policy(value);
   } catch (error) {
-    if (error instanceof JsonError) throw new PolicyFault(`is no JSON: ${error.message}`, locate(error.at));
+    if (error instanceof JsonError) throw new PolicyFault(`is not JSON: ${error.message}`, locate(error.at));
     if (error instanceof Misplaced) throw new PolicyFault(error.message, locate(error.at));
     throw error;
   }

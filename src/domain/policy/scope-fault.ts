@@ -12,7 +12,7 @@ export function scopeFault(transport: string, scope: string): string | null {
     case 'tarball':
       return 'it takes no scope but ""';
     case 'docker-daemon':
-      return parseDigest(scope) === null ? null : 'a digest is no name';
+      return parseDigest(scope) === null ? null : 'a digest is not a name';
     case 'containers-storage':
       return STORAGE.test(scope) ? null : 'expected [DRIVER@/ROOT], and a name after it';
     // skopeo 1.9 takes every scope of atomic

@@ -275,7 +275,7 @@ async function showSetup(services: Services, request: RouteRequest): Promise<Rep
   else if (name !== 'podman')
     throw new LookasideError(
       'NOT_FOUND',
-      `${quoted(params.file ?? '')} is no set-up; wanted /setup/REGISTRY.sh, like /setup/registry.example.com/team.sh, or /setup/podman.sh?registry=…`,
+      `${quoted(params.file ?? '')} is not a set-up; wanted /setup/REGISTRY.sh, like /setup/registry.example.com/team.sh, or /setup/podman.sh?registry=…`,
     );
   const refused = ['signer', 'keys', 'staging', 'widen', 'namespace', 'image'].find((parameter) =>
     asked.has(parameter),

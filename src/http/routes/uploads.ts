@@ -179,7 +179,7 @@ async function refusePlace(_: Services, { exchange }: RouteRequest): Promise<Rep
   }
   const whyNot =
     target.kind === 'signature'
-      ? `the last part of this path below ${imageFolder(target.image)} is no signature-N with N from 1 to 999999999`
+      ? `the last part of this path below ${imageFolder(target.image)} is not signature-N with N from 1 to 999999999`
       : 'this path names no signature';
   throw new LookasideError(
     'PATH_INVALID',

@@ -13,7 +13,7 @@ async function showProof(context: PageContext): Promise<Content | PageReply> {
   const { services, request, rest, link } = context;
   const [, seq, file] = /^([1-9][0-9]{0,14})(\.proof)?$/.exec(rest) ?? [];
   if (seq === undefined)
-    throw new LookasideError('NOT_FOUND', `${quoted(rest)} is no number of an audit event`);
+    throw new LookasideError('NOT_FOUND', `${quoted(rest)} is not the number of an audit event`);
   const text = await services.proveEvent(Number(seq));
   if (file !== undefined) return asFile(text, seq);
   const proven = parseProof(text);
