@@ -1,7 +1,9 @@
 // The access log as the main thread sees it: it sends batches, split at midnight UTC, to the writer thread.
+import { LookasideError } from '../domain/errors.ts';
 import type { AccessBatch, AccessLimits, AccessLog, AccessPruned } from '../domain/ports.ts';
 import { sizeOf } from './access-columns.ts';
 import { closeDay, daysIn } from './close-day.ts';
+import { messageOf } from './open.ts';
 import { packUnsigned } from './pack-unsigned.ts';
 import { dayOf, type PackedDays, packDays } from './packed-days.ts';
 import type { Writer } from './writer.ts';
@@ -12,6 +14,8 @@ const PRUNE_BYTES = 100;
 const LATE_MS = 120_000;
 /** What was asked for since is read from the day itself. */
 const PACK_EVERY_MS = 600_000;
+/** A damaged day stays damaged, and its indexes are seconds of work. */
+const CLOSE_AGAIN_MS = 600_000;
 /** Of what the record may take on the disk, the sums over unsigned images may take that part; they can be made anew, and days cannot. */
 const UNSIGNED_SHARE = 1 / 4;
 
@@ -20,6 +24,8 @@ export class SqliteAccessLog implements AccessLog {
   readonly #dataDir: string;
   /** Days that are known to be done; a write takes its day out. */
   readonly #closed = new Set<string>();
+  /** When it was last tried in vain to close a day. */
+  readonly #failedAtMs = new Map<string, number>();
   #packedAtMs = Number.NEGATIVE_INFINITY;
   #packing = false;
   #maxBytes = Number.POSITIVE_INFINITY;
@@ -52,23 +58,38 @@ export class SqliteAccessLog implements AccessLog {
   async closeDays(now: Date): Promise<void> {
     // late reads of the last second still come
     const before = dayOf(new Date(now.getTime() - LATE_MS));
+    const isDue = (sinceMs: number | undefined, everyMs: number) =>
+      sinceMs === undefined || Math.abs(now.getTime() - sinceMs) >= everyMs;
     let isAnyNew = false;
+    // a day that is damaged, or has no room, keeps no later one from being closed
+    const failures: unknown[] = [];
     for (const day of daysIn(this.#dataDir)) {
       if (day >= before || this.#closed.has(day)) continue;
+      if (!isDue(this.#failedAtMs.get(day), CLOSE_AGAIN_MS)) continue;
+      this.#failedAtMs.delete(day);
       this.#closed.add(day);
       try {
-        const totals = await closeDay(this.#dataDir, day);
-        if (totals === null) continue;
-        const sizeBytes = COUNT_BYTES * (totals.hours.length + totals.dropped.length);
-        await this.#writer.run('state.put-access-hours', { day, ...totals }, sizeBytes);
-        await this.#writer.run('access.mark-closed', { day, at: now }, PRUNE_BYTES);
-        isAnyNew = true;
+        if (await this.#close(day, now)) isAnyNew = true;
       } catch (error) {
         this.#closed.delete(day);
-        throw error;
+        this.#failedAtMs.set(day, now.getTime());
+        failures.push(error);
       }
     }
-    if (isAnyNew || Math.abs(now.getTime() - this.#packedAtMs) >= PACK_EVERY_MS) await this.#pack(now);
+    if (isAnyNew || isDue(this.#packedAtMs, PACK_EVERY_MS)) {
+      await this.#pack(now).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw togetherOf(failures);
+  }
+
+  /** False: it was closed before, or is gone. */
+  async #close(day: string, now: Date): Promise<boolean> {
+    const totals = await closeDay(this.#dataDir, day);
+    if (totals === null) return false;
+    const sizeBytes = COUNT_BYTES * (totals.hours.length + totals.dropped.length);
+    await this.#writer.run('state.put-access-hours', { day, ...totals }, sizeBytes);
+    await this.#writer.run('access.mark-closed', { day, at: now }, PRUNE_BYTES);
+    return true;
   }
 
   async #pack(now: Date): Promise<void> {
@@ -81,4 +102,13 @@ export class SqliteAccessLog implements AccessLog {
       this.#packing = false;
     }
   }
+}
+
+const NAMED = 3;
+
+function togetherOf(failures: readonly unknown[]): unknown {
+  if (failures.length === 1) return failures[0];
+  const more = failures.length > NAMED ? `; and ${failures.length - NAMED} more` : '';
+  const message = failures.slice(0, NAMED).map(messageOf).join('; ') + more;
+  return new LookasideError('STORE_UNAVAILABLE', message, { cause: failures[0] });
 }

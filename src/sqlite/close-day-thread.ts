@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 import { ADD_IMAGE_BY_PLACE } from './day-ids.ts';
 import type { CloseOutcome, DayTotals, HourTotal } from './day-totals.ts';
-import { closeInItsFile, messageOf, openForWriting } from './open.ts';
+import { closeInItsFile, isCorruption, messageOf, openForWriting } from './open.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('close-day-thread is started by close-day.ts');
@@ -25,7 +25,7 @@ function outcomeOf(): CloseOutcome {
       closeInItsFile(db);
     }
   } catch (error) {
-    return { outcome: 'failed', message: messageOf(error) };
+    return { outcome: 'failed', message: messageOf(error), isDamaged: isCorruption(error) };
   }
 }
 

@@ -20,7 +20,12 @@ export async function closeDay(dataDir: string, day: string): Promise<DayTotals 
   if (!existsSync(file)) return null;
   const outcome = await inThread(file);
   if (outcome.outcome === 'done') return outcome.totals;
-  throw new LookasideError('STORE_UNAVAILABLE', `cannot tidy up ${file}: ${outcome.message}`);
+  throw new LookasideError('STORE_UNAVAILABLE', `cannot tidy up ${file}: ${whyNot(outcome)}`);
+}
+
+function whyNot({ message, isDamaged }: Extract<CloseOutcome, { readonly outcome: 'failed' }>): string {
+  if (!isDamaged) return message;
+  return `${message}; put the file back from a backup, or move it away: the reads of that day are then missing in the record`;
 }
 
 function inThread(file: string): Promise<CloseOutcome> {

@@ -21,4 +21,4 @@ export interface HourTotal {
 /** Null: they are kept already, or the day is gone. */
 export type CloseOutcome =
   | { readonly outcome: 'done'; readonly totals: DayTotals | null }
-  | { readonly outcome: 'failed'; readonly message: string };
+  | { readonly outcome: 'failed'; readonly message: string; readonly isDamaged: boolean };

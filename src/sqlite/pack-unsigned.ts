@@ -12,7 +12,10 @@ export async function packUnsigned(dataDir: string, mostBytes: number): Promise<
   if (daysIn(dataDir).length === 0 && !existsSync(unsignedFileOf(dataDir))) return;
   const { failed } = await inThread(dataDir, mostBytes);
   if (failed === null) return;
-  throw new LookasideError('STORE_UNAVAILABLE', `cannot write ${unsignedFileOf(dataDir)}: ${failed}`);
+  throw new LookasideError(
+    'STORE_UNAVAILABLE',
+    `cannot bring ${unsignedFileOf(dataDir)} up to date: ${failed}`,
+  );
 }
 
 function inThread(dataDir: string, mostBytes: number): Promise<PackOutcome> {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
+import { systemCode } from '../domain/errors.ts';
 import { imageFolder } from '../domain/image.ts';
 import { daysIn } from './close-day.ts';
 import { MissingRows } from './missing-rows.ts';
@@ -9,6 +10,7 @@ import {
   hold,
   inTransaction,
   isCorruption,
+  messageOf,
   openForReading,
   openOlderForReading,
   stateFileOf,
@@ -100,7 +102,7 @@ export class UnsignedPacker {
     if (this.#size > 0 && this.#usedBytes() > this.#mostBytes) return true;
     if (this.#forgetAllBut(new Set(days)) && this.#isMostlyUnused()) return true;
     this.#noteSigned();
-    for (const day of days) this.#packDay(day);
+    this.#packDays(days);
     return false;
   }
 
@@ -159,6 +161,20 @@ export class UnsignedPacker {
       }
       this.#writeBlocks();
     });
+  }
+
+  /** One that cannot be read, as where the disk fails, keeps no other from being summed up. @throws the first failure, at the end */
+  #packDays(days: readonly string[]): void {
+    const failures: unknown[] = [];
+    for (const day of days) {
+      try {
+        this.#packDay(day);
+      } catch (error) {
+        if (systemCode(error) === 'SQLITE_FULL') throw error; // all others would be read in vain
+        failures.push(new Error(`the day ${day}: ${messageOf(error)}`, { cause: error }));
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   #packDay(day: string): void {

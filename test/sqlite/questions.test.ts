@@ -403,6 +403,31 @@ test('a day that is over gets its indexes and keeps its hourly totals for ever, 
   assert.equal(hours.all().length, 2);
 });
 
+test('a day that cannot be closed keeps no later one from it, and is tried again ten minutes later', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const folder = join(dataDir, 'access');
+  await databases.access.write({ reads: [read()], missing: [] });
+  writeFileSync(join(folder, '2026-11-20.db'), 'this is no database'.repeat(300));
+  mkdirSync(join(folder, '2026-11-21.db')); // it cannot be opened
+  const state = connect(join(dataDir, 'state.db'), { readonly: true });
+  t.after(() => void state.close());
+  const hours = state.prepare('SELECT fetched FROM access_hour').pluck();
+  const at = (minutes: number) => later(DAY_MS + minutes * MINUTE_MS);
+  await assert.rejects(databases.access.closeDays(at(0)), ({ message }: Error) => {
+    assert.match(message, /2026-11-20\.db: .*; put the file back from a backup, or move it away/);
+    assert.match(message, /2026-11-21\.db: unable to open/);
+    return true;
+  });
+  assert.deepEqual(hours.all(), [1]);
+  await databases.access.closeDays(at(9));
+  await assert.rejects(databases.access.closeDays(at(10)), /2026-11-20/);
+  rmSync(join(folder, '2026-11-20.db'));
+  rmSync(join(folder, '2026-11-21.db'), { recursive: true });
+  await databases.access.closeDays(at(20));
+  session.begin();
+  assert.deepEqual(session.page(ACCESS(), null, 10).gaps, []);
+});
+
 test('a day that an older version recorded answers too, without the bytes that it did not name', async (t) => {
   const { databases, session, dataDir } = await filled(t);
   await databases.access.write({ reads: [read()], missing: [] });
