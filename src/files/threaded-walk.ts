@@ -1,5 +1,6 @@
 // A walk through a tree in a thread of its own, whose calls may block it: through the pool of threads each costs more than it does by
 // itself, and an image takes eight of them.
+import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 import type { QuickWalk, WalkBatch, WalkRequest, WalkShare } from '../domain/tree-walk.ts';
@@ -30,6 +31,8 @@ export interface ThreadedWalkOptions {
   readonly index: string;
   /** Of the thread: it takes a WalkOrder, and tells WalkNews. */
   readonly script: URL;
+  /** How long the end of a thread is waited for, which waits for its call to the disk. Five seconds unless told. */
+  readonly endMs?: number;
 }
 
 /** Enough for the names of the folders above images that one folder has; those of images are not kept. */
@@ -37,12 +40,25 @@ const THREAD_HEAP_MIB = 1024;
 /** Nearly all that the thread makes is garbage at once: more room for it makes nothing faster. */
 const THREAD_YOUNG_MIB = 8;
 
+const END_MS = 5000;
+
 export function openThreadedWalk(options: ThreadedWalkOptions): QuickWalk {
+  /** Threads that were to end, and are still in a call to the disk. */
+  const stuck = new Set<Worker>();
   return {
     async walk(request) {
-      return (await hasStamps(options.root)) ? walkInThread(options, request) : null;
+      // else each new try would leave one more
+      if (stuck.size > 0) throw stuckError(options.root);
+      return (await hasStamps(options.root)) ? walkInThread(options, request, stuck) : null;
     },
   };
+}
+
+function stuckError(root: string): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `the disk of ${root} has not answered a walk that was to end; the next one begins once it has: see whether the disk can be reached`,
+  );
 }
 
 async function hasStamps(root: string): Promise<boolean> {
@@ -54,8 +70,9 @@ async function hasStamps(root: string): Promise<boolean> {
 }
 
 async function* walkInThread(
-  { root, index, script }: ThreadedWalkOptions,
+  { root, index, script, endMs = END_MS }: ThreadedWalkOptions,
   { site, share, mustLook, signal }: WalkRequest,
+  stuck: Set<Worker>,
 ): AsyncGenerator<WalkBatch> {
   const taken = new Int32Array(new SharedArrayBuffer(4));
   const order: WalkOrder = { root, site, share, mustLook, index, taken };
@@ -78,8 +95,20 @@ async function* walkInThread(
     }
   } finally {
     news.close();
-    await thread.terminate();
+    await endOf(thread, stuck, endMs);
   }
+}
+
+/** Nothing but the kernel ends a call to a disk that does not answer, and whoever waits for both walks has to hear of the other. */
+async function endOf(thread: Worker, stuck: Set<Worker>, mostMs: number): Promise<void> {
+  const ended = thread.terminate();
+  const stop = new AbortController();
+  const late = wait(mostMs, true, { signal: stop.signal }).catch(() => false);
+  const isStuck = await Promise.race([ended.then(() => false), late]);
+  stop.abort();
+  if (!isStuck) return;
+  stuck.add(thread);
+  void ended.finally(() => stuck.delete(thread));
 }
 
 interface Inbox {

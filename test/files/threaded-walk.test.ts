@@ -1,6 +1,8 @@
 // The thread that walks through a tree: what it hands over, and how it ends.
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -11,6 +13,7 @@ import { type QuickWalkOptions, walkQuickly } from '../../src/files/quick-walk.t
 import { openThreadedWalk } from '../../src/files/threaded-walk.ts';
 import { openFolderStamps } from '../../src/sqlite/folder-stamps.ts';
 import { LEAST, priorities } from '../priorities.ts';
+import { until } from '../sqlite/scratch.ts';
 import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { openStore, SITE } from '../store/open-store.ts';
 
@@ -185,6 +188,33 @@ test('a walk that is to end ends though its thread tells nothing', async () => {
   });
   stop.abort(new Error('enough'));
   await assert.rejects(walking, { message: 'enough' });
+});
+
+test('a walk that is to end does so though the disk does not answer its thread, and the next one waits for the disk', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const { root, databases } = opened;
+  const [fifo, began] = [path.join(root, 'fifo'), path.join(root, 'began')];
+  execFileSync('mkfifo', [fifo]);
+  const stop = new AbortController();
+  // one call that nothing ends from outside, as on a network disk that is gone
+  const code = `import { execFileSync } from 'node:child_process';
+    execFileSync('sh', ['-c', 'echo > ${began}; read line < ${fifo}']);`;
+  const threaded = openThreadedWalk({ root, index: databases.indexFile, script: scriptOf(code), endMs: 100 });
+  const request = { site: SITE, share: ALL, mustLook: [] };
+  const batches = await threaded.walk({ ...request, signal: stop.signal });
+  assert.ok(batches !== null);
+  const walking = (async () => {
+    for await (const _ of batches) assert.fail('it tells nothing');
+  })();
+  await until(() => existsSync(began));
+  stop.abort(new Error('enough'));
+  await assert.rejects(walking, { message: 'enough' });
+  await assert.rejects(threaded.walk(request), {
+    code: 'STORE_UNAVAILABLE',
+    message: /has not answered a walk/,
+  });
+  await writeFile(fifo, '\n');
+  await until(async () => (await threaded.walk(request).catch(() => null)) !== null);
 });
 
 test('a tree whose stamps do not tell of every change is not walked through quickly', async () => {
