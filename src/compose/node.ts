@@ -380,11 +380,14 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer, noteWritable }: 
   return new Watch({
     connections: stores.connections,
     monotonicMs: systemClock.monotonicMs,
-    onImage(key) {
+    held: stores.signatures.held,
+    onImage(key, generation) {
       const slash = key.indexOf('/');
       const image = parseLongImageFolder(key.slice(0, slash), key.slice(slash + 1));
       if (image === null) return;
-      reader.forget(image);
+      // what a mirror serves may have numbers of its own
+      if (image.site === DEFAULT_SITE) reader.forget(image, generation);
+      else reader.forget(image);
     },
     onAnswer() {
       bells.answeredAtMs = systemClock.monotonicMs();

@@ -68,6 +68,11 @@ export interface SignatureStore {
    * omits it.
    */
   peekHolds?(image: ImageId, known: SignatureSet): boolean;
+  /**
+   * By monotonicMs(), when readSet() would last have given `known` again, told at once, for who has not called forget() since; null when
+   * only readSet() may tell. A store that can never tell omits it.
+   */
+  peekHeldAtMs?(image: ImageId, known: SignatureSet): number | null;
   /** Whether readSet() would give an empty set, told at once. False also when only readSet() may tell; may be omitted likewise. */
   peekEmpty?(image: ImageId): boolean;
   /** What readSet() would give, told at once, where that is settled. Null when only readSet() may tell; may be omitted likewise. */

@@ -1,4 +1,5 @@
 // The connections of one node to PostgreSQL, with the bounds that keep every request short.
+import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
 import { CopyIn } from './copy-in.ts';
@@ -143,7 +144,7 @@ function noneFree(cause: unknown): LookasideError {
 }
 
 async function asked<Row extends object>(
-  on: pg.PoolClient,
+  on: pg.ClientBase,
   text: string,
   values: readonly unknown[] = [],
   answerMs: number | null = null,
@@ -234,22 +235,28 @@ export interface Notifications {
   close(): Promise<void>;
 }
 
+/** What is asked of the session that listens, for as long as it lasts. */
+export interface Rounds {
+  /** From one question to the next; an answer that takes longer is waited for. */
+  readonly everyMs: number;
+  /** Ends the session by throwing. */
+  ask(query: Query): Promise<{ readonly isStandby: boolean }>;
+  /** The session is over; another one follows. */
+  onEnd(): void;
+}
+
 const LISTEN_AGAIN_MS = 1000;
 
-/** Hears what is told on the channel, as far as the connection lasts; a broken one is made anew. Notifications may be lost. */
+/** Hears what is told on the channel, as far as the session lasts; a broken one is made anew. Notifications may be lost. */
 export function listenOn(
   connections: Pick<Connections, 'dedicated'>,
   channel: string,
   hear: (payload: string) => void,
+  rounds: Rounds | null = null,
 ): Notifications {
-  let isClosed = false;
+  const closing = new AbortController();
   let current: pg.Client | null = null;
   let timer: NodeJS.Timeout | null = null;
-
-  function again(): void {
-    current = null;
-    if (!isClosed) timer ??= setTimeout(open, LISTEN_AGAIN_MS).unref();
-  }
 
   function open(): void {
     timer = null;
@@ -258,19 +265,49 @@ export function listenOn(
     client.on('notification', ({ payload = '' }) => hear(payload));
     // 'end' follows
     client.on('error', () => undefined);
-    client.once('end', again);
-    client
-      .connect()
-      .then(() => client.query(`LISTEN ${channel}`))
-      .catch(() => client.end().catch(() => undefined));
+    const ending = new AbortController();
+    client.once('end', () => {
+      ending.abort();
+      rounds?.onEnd();
+      current = null;
+      if (!closing.signal.aborted) timer ??= setTimeout(open, LISTEN_AGAIN_MS).unref();
+    });
+    const signal = AbortSignal.any([closing.signal, ending.signal]);
+    listen(client, channel, { rounds, signal }).catch(() => client.end().catch(() => undefined));
   }
 
   open();
   return {
     async close() {
-      isClosed = true;
+      closing.abort();
       if (timer !== null) clearTimeout(timer);
       await current?.end().catch(() => undefined);
     },
   };
+}
+
+async function listen(
+  client: pg.Client,
+  channel: string,
+  { rounds, signal }: { readonly rounds: Rounds | null; readonly signal: AbortSignal },
+): Promise<void> {
+  await client.connect();
+  if (rounds === null) {
+    await client.query(`LISTEN ${channel}`);
+    return;
+  }
+  const query = <Row extends object>(sql: string, values?: readonly unknown[]) =>
+    asked<Row>(client, sql, values);
+  let isListening = false;
+  while (!signal.aborted) {
+    const beginMs = performance.now();
+    const { isStandby } = await rounds.ask(query);
+    // a standby takes none, until it is the primary
+    if (!isListening && !isStandby) {
+      await client.query(`LISTEN ${channel}`);
+      isListening = true;
+    }
+    const leftMs = Math.max(0, rounds.everyMs - (performance.now() - beginMs));
+    await wait(leftMs, undefined, { signal, ref: false }).catch(() => undefined);
+  }
 }

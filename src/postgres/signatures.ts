@@ -24,6 +24,7 @@ import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts
 import { appendIn } from './append.ts';
 import { numbersOf } from './changes.ts';
 import type { Connections, Query } from './connect.ts';
+import { HeldSets } from './held-sets.ts';
 import {
   addSignature,
   changeOf,
@@ -55,7 +56,10 @@ export interface SignaturesOptions {
 }
 
 interface SetRow {
-  readonly generation: number;
+  /** The highest generation of all sets; null: there is none. */
+  readonly newest: number | null;
+  /** Null when the database has no such image, or nothing new of it. */
+  readonly generation: number | null;
   /** Null when the image has no signature. */
   readonly sha256: Buffer | null;
   readonly size_bytes: number;
@@ -77,8 +81,8 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   readonly #writer: PostgresWriter;
   /** One look at each image at a time, however slow the database is, and one that waits for its end. */
   readonly #shareLook = createSharedRuns<SignatureSet>();
-  /** When the database last said that the set holds. */
-  readonly #confirmedAtMs = new WeakMap<SignatureSet, number>();
+  /** When the database last said that a set holds. */
+  readonly held = new HeldSets();
 
   constructor(options: SignaturesOptions) {
     this.#options = options;
@@ -98,7 +102,7 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
       });
       const set = await inTime(looking, () => hasFailed(image));
       if (known === undefined || set.generation !== known.generation) return set;
-      this.#confirmedAtMs.set(known, this.#confirmedAtMs.get(set) ?? Number.NEGATIVE_INFINITY);
+      this.held.noteAs(known, set);
       return known;
     } catch (error) {
       if (known !== undefined && isLookasideError(error, 'STORE_UNAVAILABLE') && this.#mayServe(known))
@@ -107,40 +111,48 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     }
   }
 
+  peekHeldAtMs(_: ImageId, known: SignatureSet): number | null {
+    return this.held.heldAtMs(known);
+  }
+
   /** The set as it is, for any caller: the known one stands for what has not changed since. */
   async #look(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const askedAtMs = this.#options.monotonicMs();
-    const set = await this.#askSet(image, known);
-    this.#confirmedAtMs.set(set, askedAtMs);
+    const { set, newest } = await this.#askSet(image, known);
+    this.held.note(set, newest, askedAtMs);
     return set;
   }
 
   #mayServe(known: SignatureSet): boolean {
     // another node may have taken a first signature since: its absence is not to be told
     if (known.entries.length === 0) return false;
-    const confirmedAtMs = this.#confirmedAtMs.get(known);
-    return (
-      confirmedAtMs !== undefined && this.#options.monotonicMs() - confirmedAtMs <= this.#options.staleMs
-    );
+    const heldAtMs = this.held.heldAtMs(known);
+    return heldAtMs !== null && this.#options.monotonicMs() - heldAtMs <= this.#options.staleMs;
   }
 
-  async #askSet(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
+  /** `newest`: as HeldSets wants it, by the same look at the database. */
+  async #askSet(
+    image: ImageId,
+    known: SignatureSet | undefined,
+  ): Promise<{ readonly set: SignatureSet; readonly newest: number }> {
     const rows = await this.#query<SetRow>(
       `
-      SELECT i.generation, s.sha256, s.size_bytes, s.stored_at_ms, s.filler,
+      SELECT (SELECT max(generation) FROM image) AS newest, i.generation,
+        s.sha256, s.size_bytes, s.stored_at_ms, s.filler,
         CASE WHEN s.size_bytes <= ${MAX_INDEXED_BYTES} THEN b.bytes END AS bytes
-      FROM image AS i
+      FROM (VALUES (1)) AS one (id)
+      LEFT JOIN image AS i ON i.site = $1 AND i.folder = $2 AND i.generation <> $3
       LEFT JOIN signature AS s ON s.image_id = i.id
       LEFT JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
-      WHERE i.site = $1 AND i.folder = $2 AND i.generation <> $3
       ORDER BY s.number
       LIMIT ${MAX_SIGNATURES_PER_IMAGE}`,
       [image.site, imageFolder(image), known?.generation ?? UNKNOWN],
     );
     const [first] = rows;
-    if (first === undefined) return known ?? { generation: NEVER, entries: [] };
-    const entries = rows.flatMap((row) => entryOf(row) ?? []);
-    return { generation: first.generation, entries };
+    const newest = first?.newest ?? 0;
+    const generation = first?.generation ?? null;
+    if (generation === null) return { set: known ?? { generation: NEVER, entries: [] }, newest };
+    return { set: { generation, entries: rows.flatMap((row) => entryOf(row) ?? []) }, newest };
   }
 
   async areStored(images: readonly ImageId[]): Promise<readonly boolean[]> {

@@ -1,17 +1,21 @@
-// What other nodes change: told by NOTIFY, and seen within a second by asking for numbers, so that a lost notification costs
-// a second.
+// What other nodes change: told by NOTIFY, and seen within a second by asking for numbers and for changed sets, so that a lost
+// notification costs a second.
 import { setTimeout as wait } from 'node:timers/promises';
-import { type ChangeNumbers, numbersOf } from './changes.ts';
-import { type Connections, listenOn, type Notifications } from './connect.ts';
+import { type ChangeNumbers, changedSets, numbersOf } from './changes.ts';
+import { type Connections, listenOn, type Notifications, type Query } from './connect.ts';
+import type { HeldSets } from './held-sets.ts';
 import { CHANNEL } from './writer.ts';
 
 const EVERY_MS = 1000;
+/** Half of the time for which readers serve a set that nobody has confirmed. */
+const SETS_EVERY_MS = 500;
 
 export interface WatchOptions {
   readonly connections: Connections;
   readonly monotonicMs: () => number;
-  /** A set of this image has changed: as imageKey() has it. */
-  readonly onImage: (key: string) => void;
+  readonly held: HeldSets;
+  /** A set of this image has changed: as imageKey() has it. `generation`: of the set that it has since, where that is known. */
+  readonly onImage: (key: string, generation?: number) => void;
   /** The database has answered, whatever comes of the answer. */
   readonly onAnswer: () => void;
   /** Called with the numbers and the time at which they were asked for, whether they have changed or not; awaited. */
@@ -40,7 +44,12 @@ export class Watch {
 
   /** Resolves when the numbers were asked for once. */
   async start(): Promise<void> {
-    this.#listening = listenOn(this.#options.connections, CHANNEL, (payload) => this.#notice(payload));
+    const { connections, held } = this.#options;
+    this.#listening = listenOn(connections, CHANNEL, (payload) => this.#notice(payload), {
+      everyMs: SETS_EVERY_MS,
+      ask: (query) => this.#askSets(query),
+      onEnd: () => held.end(),
+    });
     await this.ask();
     this.#running ??= this.#rounds();
   }
@@ -57,6 +66,15 @@ export class Watch {
     else if (what === 'log') this.#options.onLog();
     else if (what === 'judge') this.#options.onJudge();
     else void this.ask();
+  }
+
+  async #askSets(query: Query): Promise<{ readonly isStandby: boolean }> {
+    const { held, monotonicMs, onImage } = this.#options;
+    const askedAtMs = monotonicMs();
+    const changed = await changedSets(query, held.newest);
+    for (const { key, generation } of changed.images ?? []) onImage(key, generation);
+    held.take(changed, askedAtMs);
+    return changed;
   }
 
   async #rounds(): Promise<void> {

@@ -42,8 +42,11 @@ export interface Reader {
   readHeld(image: ImageId): Promise<HeldSet>;
   /** signature-N of the image with its bytes; null past the end. @throws STORE_UNAVAILABLE */
   readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
-  /** Call it after a change of the image, so that the next read of it, or of a view that shows it, sees the change. */
-  forget(image: ImageId): void;
+  /**
+   * Call it after a change of the image, so that the next read of it, or of a view that shows it, sees the change. `generation`: of its
+   * set since: one in memory that is as new stays there.
+   */
+  forget(image: ImageId, generation?: number): void;
   /** Call it after a change of unknown images: no set is settled until the store has been asked again. */
   forgetAll(): void;
   readonly cache: {
@@ -115,7 +118,13 @@ export function createReader({
     if (isStill && askAgainMs !== undefined && now < askAgainMs) return true;
     if (now - checkedAtMs <= SHARED_SET_FRESH_MS) return true;
     // whoever asks again at a time of its own does more than look at files
-    if (askAgainMs !== undefined || store.peekHolds?.(image, set) !== true) return false;
+    if (askAgainMs !== undefined) return false;
+    const heldAtMs = readIn === epoch ? (store.peekHeldAtMs?.(image, set) ?? null) : null;
+    if (heldAtMs !== null && now - heldAtMs <= SHARED_SET_FRESH_MS) {
+      cached.checkedAtMs = heldAtMs;
+      return true;
+    }
+    if (store.peekHolds?.(image, set) !== true) return false;
     cached.checkedAtMs = now;
     return true;
   }
@@ -179,8 +188,9 @@ export function createReader({
     readSet,
     readHeld,
     readSignature,
-    forget(image) {
-      forgetOne(image);
+    forget(image, generation) {
+      const known = generation === undefined ? undefined : sets.get(makeImageKey(image))?.set;
+      if (generation === undefined || known === undefined || known.generation < generation) forgetOne(image);
       const view = viewOf(image);
       if (view !== null) forgetOne(view);
     },

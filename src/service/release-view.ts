@@ -119,6 +119,11 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     }
   }
 
+  /** It is a set of the store, and nothing else stands beside it. */
+  function isStored(image: ImageId, known: SignatureSet): boolean {
+    return (!isRelease(image) || placesOf(image).length === 1) && !partsOf.has(known);
+  }
+
   async function readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     for (const place of placesOf(image)) {
       const bytes = await store.readBlob(place, sha256);
@@ -131,10 +136,9 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     store: {
       readSet,
       readBlob,
-      peekHolds: (image, known) =>
-        (!isRelease(image) || placesOf(image).length === 1) &&
-        !partsOf.has(known) &&
-        store.peekHolds?.(image, known) === true,
+      peekHolds: (image, known) => isStored(image, known) && store.peekHolds?.(image, known) === true,
+      peekHeldAtMs: (image, known) =>
+        isStored(image, known) ? (store.peekHeldAtMs?.(image, known) ?? null) : null,
       // each read asks it: nearly all are of repositories, and need no list of places
       peekEmpty: (image) => {
         if (!isRelease(image)) return store.peekEmpty?.(image) === true;

@@ -41,6 +41,7 @@ export function createSitesStore(
     // without a promise of its own: most reads that memory cannot answer pass here
     readSet: (image, known) => storeOf(image).readSet(image, known),
     peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
+    peekHeldAtMs: (image, known) => storeOf(image).peekHeldAtMs?.(image, known) ?? null,
     peekEmpty: (image) => storeOf(image).peekEmpty?.(image) ?? false,
     peekSettled: (image) => storeOf(image).peekSettled?.(image) ?? null,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),

@@ -4,6 +4,7 @@ import { createHash, generateKeyPairSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openAskedSignatures } from '../../src/compose/asked-signatures.ts';
 import { createLog } from '../../src/compose/log.ts';
 import { composeNode } from '../../src/compose/node.ts';
@@ -61,7 +62,7 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   const loseNotifications = () =>
     postgres.query(
       url,
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lookaside' AND query LIKE '%pg_is_in_recovery%' AND datname = current_database()",
     );
 
   it('give fifty uploads at once to three of them fifty dense numbers, which each of them serves', async () => {
@@ -106,6 +107,41 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     await loseNotifications();
     assert.equal((await one.uploads(token).post(folder, sign('v2'))).status, 201);
     await eventually(async () => assert.equal(await read(2), 200));
+  });
+
+  it('ask about no set that they keep in memory, and see each change of it within a second all the same', async () => {
+    const [one, two] = nodes;
+    const sign = (name: string, tag: string) => signer.sign({ repository: `team/${name}`, tag });
+    const names = Array.from({ length: 8 }, (_, n) => `kept-${n}`);
+    const post = (name: string, tag: string) =>
+      one.uploads(token).post(folderOf(`team/${name}`), sign(name, tag));
+    const read = async (name: string, number: number) =>
+      (await two.uploads(token).get(`${folderOf(`team/${name}`)}/signature-${number}`)).status;
+    for (const name of names) assert.equal((await post(name, 'v1')).status, 201);
+    const { cache } = two.composed.reader;
+    const missesOfRound = async () => {
+      const before = cache.misses;
+      for (const name of names) {
+        assert.equal(await read(name, 1), 200);
+        assert.equal(await read(name, 2), 404);
+      }
+      assert.equal(await read('kept-never', 1), 404);
+      return cache.misses - before;
+    };
+    // the session of the questions may have ended with the test before
+    await eventually(async () => {
+      await missesOfRound();
+      await pause(1500);
+      assert.equal(await missesOfRound(), 0);
+    });
+    await loseNotifications();
+    for (const [n, name] of names.entries()) {
+      assert.equal((await post(name, 'v2')).status, 201);
+      const startMs = performance.now();
+      await eventually(async () => assert.equal(await read(name, 2), 200));
+      assert.ok(performance.now() - startMs < 3000, 'a second, on a machine that does other work');
+      if (n % 3 === 2) await loseNotifications();
+    }
   });
 
   it('know keys and tokens that were changed by another one', async () => {

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
-import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
 import type { Tombstone } from '../../src/domain/tombstone.ts';
+import { CHANGED_AT_ONCE, changedSets } from '../../src/postgres/changes.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
 import { inTime } from '../../src/postgres/in-time.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
@@ -541,6 +542,33 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       const now = await at(1).readSet(image, known);
       assert.ok(now.generation > known.generation);
       assert.equal(now.entries.length, 2);
+    });
+
+    it('say which sets have changed, in the order of the changes, and when that cannot be said', async () => {
+      const [one, two] = nodes as [Node, Node];
+      const { query } = two.connections;
+      const { newest, images } = await changedSets(query, null);
+      assert.equal(images, null);
+      assert.deepEqual((await changedSets(query, newest)).images, []);
+      const [first, second] = ['team/first', 'team/second'].map((path) => imageIn(folderOf(path)));
+      assert.ok(first && second);
+      for (const image of [first, second, first])
+        await one.signatures.append(uploadOf(image, signatureBytes(`${Math.random()}`)));
+      const changed = await changedSets(query, newest);
+      assert.deepEqual(
+        changed.images?.map(({ key }) => key),
+        [imageKey(second), imageKey(first)],
+      );
+      assert.deepEqual(changed.images?.at(-1)?.generation, changed.newest);
+      assert.equal((await two.signatures.readSet(first)).generation, changed.newest);
+      // as after the loss of the newest transactions
+      assert.equal((await changedSets(query, changed.newest + 1)).images, null);
+      await query(`
+        INSERT INTO image (site, folder, generation)
+        SELECT 'default', 'many-' || n, nextval('set_generation') FROM generate_series(1, ${CHANGED_AT_ONCE}) AS n`);
+      assert.equal((await changedSets(query, changed.newest)).images?.length, CHANGED_AT_ONCE);
+      assert.equal((await changedSets(query, newest)).images, null);
+      await query("DELETE FROM image WHERE folder LIKE 'many-%'");
     });
 
     it('judge an upload again that was verified with older keys than are registered now', async () => {

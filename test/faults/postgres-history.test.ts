@@ -192,8 +192,8 @@ async function assertOneOrder(recording: Recording): Promise<void> {
   assert.fail(`${fault}; all of it is in ${file}`);
 }
 
-const LISTENING = "application_name = 'lookaside' AND query LIKE 'LISTEN%'";
-const ASKING = "application_name = 'lookaside' AND state <> 'idle' AND query NOT LIKE 'LISTEN%'";
+const LISTENING = "application_name = 'lookaside' AND query LIKE '%pg_is_in_recovery%'";
+const ASKING = "application_name = 'lookaside' AND state <> 'idle' AND query NOT LIKE '%pg_is_in_recovery%'";
 
 const endSessions = ({ postgres, url }: Scene, which: string) =>
   postgres.query(

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Connections } from '../../src/postgres/connect.ts';
+import { HeldSets } from '../../src/postgres/held-sets.ts';
 import { Watch } from '../../src/postgres/watch.ts';
 
 const NOW = { size: 0, writable: true, oldest: 0, keys: 1, tokens: 1, mirrors: 1 };
@@ -13,6 +14,7 @@ test('a database whose answer is still taken up, or cannot be, has answered', as
   const watch = new Watch({
     connections: { query, take: unasked, dedicated: unasked, close: unasked },
     monotonicMs: () => 0,
+    held: new HeldSets(),
     onImage: unasked,
     onAnswer: () => void seen.push('answer'),
     async onNumbers() {

@@ -199,6 +199,45 @@ describe('reading sets', () => {
     assert.equal(await reader.readSet(APP), newer);
   });
 
+  test('a set that its store knows to hold is served for a second from when that was so, without a look', async () => {
+    const { clock, store, asked, put } = open();
+    let heldAtMs: number | null = null;
+    const peekHeldAtMs = () => heldAtMs;
+    const reader = createReader({ store: { ...store, peekHeldAtMs }, clock, cacheBytes: MIB });
+    const set = put(APP, 'one');
+    await reader.readSet(APP);
+    heldAtMs = clock.monotonicMs() + 600;
+    clock.pass(1600);
+    assert.equal(reader.peekSet(APP), set);
+    heldAtMs = null;
+    assert.equal(reader.peekSet(APP), set);
+    clock.pass(1);
+    assert.equal(reader.peekSet(APP), null);
+    heldAtMs = clock.monotonicMs() - 1001;
+    assert.equal(reader.peekSet(APP), null);
+    heldAtMs = clock.monotonicMs();
+    assert.equal(reader.peekSet(APP), set);
+    reader.forgetAll();
+    clock.pass(1001);
+    heldAtMs = clock.monotonicMs();
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(asked.length, 1);
+  });
+
+  test('a change that a set in memory has already does not take it out, and a later one does', async () => {
+    const { reader, asked, put, forgotten } = open();
+    const set = put(APP, 'one');
+    await reader.readSet(APP);
+    reader.forget(APP, set.generation);
+    assert.equal(reader.peekSet(APP), set);
+    assert.deepEqual(forgotten, []);
+    reader.forget(APP, set.generation + 1);
+    assert.equal(reader.peekSet(APP), null);
+    assert.deepEqual(forgotten, [APP]);
+    await reader.readSet(APP);
+    assert.equal(asked.length, 2);
+  });
+
   test('that an image holds nothing is known for a second as well', async () => {
     const { reader, asked, put, clock } = open();
     assert.deepEqual((await reader.readSet(APP)).entries, []);
