@@ -19,6 +19,8 @@ export class Leader {
   readonly #connections: Connections;
   readonly #onElected: () => void;
   #held: { readonly taken: Taken; readonly number: number } | null = null;
+  /** What it stands by until it is elected, so that no round opens a session. */
+  #standing: Taken | null = null;
   #running: Promise<void> | null = null;
   readonly #stopping = new AbortController();
 
@@ -41,6 +43,8 @@ export class Leader {
     this.#stopping.abort();
     await this.#running;
     this.#release();
+    this.#standing?.release();
+    this.#standing = null;
   }
 
   readonly fence: Fence = async (query) => {
@@ -69,10 +73,15 @@ export class Leader {
   }
 
   async #stand(): Promise<void> {
-    const taken = await this.#connections.take();
-    let isElected = false;
+    const taken = this.#standing ?? (await this.#connections.take());
+    // a session that fails may have the lock: it is closed
+    this.#standing = null;
+    let isOver = true;
     try {
-      const [row] = await taken.query<{ got: boolean }>(`SELECT pg_try_advisory_lock(${LEADER_LOCK}) AS got`);
+      // a standby gives the lock too, and takes no change
+      const [row] = await taken.query<{ got: boolean }>(
+        `SELECT CASE WHEN pg_is_in_recovery() THEN false ELSE pg_try_advisory_lock(${LEADER_LOCK}) END AS got`,
+      );
       if (row?.got === true) {
         await taken.query(`SET idle_session_timeout = ${SILENT_MS}`);
         const [raised] = await taken.query<{ number: number }>(
@@ -80,12 +89,12 @@ export class Leader {
         );
         if (raised === undefined) throw new Error('the row of leader is missing');
         this.#held = { taken, number: raised.number };
-        isElected = true;
-      }
+      } else this.#standing = taken;
+      isOver = false;
     } finally {
-      if (!isElected) taken.release(true);
+      if (isOver) taken.release(true);
     }
-    if (isElected) this.#onElected();
+    if (this.#held !== null) this.#onElected();
   }
 
   #release(): void {
