@@ -5,14 +5,13 @@ import { createSharedRuns } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { imageFull } from '../domain/full-image.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
-import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { naturalKey } from '../domain/natural-order.ts';
 import type {
   Appended,
   FolderPage,
   OrderedWithdrawal,
   Published,
-  SetEntry,
   SetPublisher,
   SignatureAppender,
   SignatureSet,
@@ -38,6 +37,7 @@ import {
   VERDICT_COLUMNS,
 } from './image-rows.ts';
 import { inTime, LONGEST_MS } from './in-time.ts';
+import { createSetQuestions } from './set-questions.ts';
 import { tombstonesOf } from './tombstone-rows.ts';
 import type { Change, PostgresWriter } from './writer.ts';
 
@@ -55,23 +55,6 @@ export interface SignaturesOptions {
   readonly makeLiftEvent: (tombstone: Tombstone) => NewAuditEvent;
 }
 
-interface SetRow {
-  /** The highest generation of all sets; null: there is none. */
-  readonly newest: number | null;
-  /** Null when the database has no such image, or nothing new of it. */
-  readonly generation: number | null;
-  /** Null when the image has no signature. */
-  readonly sha256: Buffer | null;
-  readonly size_bytes: number;
-  readonly stored_at_ms: number;
-  readonly filler: boolean;
-  readonly bytes: Buffer | null;
-}
-
-/** The generation of an image that the database has never had. */
-const NEVER = 0;
-const UNKNOWN = -1;
-
 /** Who has waited for longer for a look that failed does not wait for another one: no request may take twice what one look may. */
 const FAILED_WAIT_MS = 500;
 
@@ -83,11 +66,19 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   readonly #shareLook = createSharedRuns<SignatureSet>();
   /** When the database last said that a set holds. */
   readonly held = new HeldSets();
+  readonly #askSet: ReturnType<typeof createSetQuestions>;
 
   constructor(options: SignaturesOptions) {
     this.#options = options;
     this.#query = options.connections.query;
     this.#writer = options.writer;
+    this.#askSet = createSetQuestions({
+      query: this.#query,
+      monotonicMs: options.monotonicMs,
+      longestMs: LONGEST_MS,
+      late: hasFailed,
+      check: checked,
+    });
   }
 
   async readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
@@ -128,31 +119,6 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     if (known.entries.length === 0) return false;
     const heldAtMs = this.held.heldAtMs(known);
     return heldAtMs !== null && this.#options.monotonicMs() - heldAtMs <= this.#options.staleMs;
-  }
-
-  /** `newest`: as HeldSets wants it, by the same look at the database. */
-  async #askSet(
-    image: ImageId,
-    known: SignatureSet | undefined,
-  ): Promise<{ readonly set: SignatureSet; readonly newest: number }> {
-    const rows = await this.#query<SetRow>(
-      `
-      SELECT (SELECT max(generation) FROM image) AS newest, i.generation,
-        s.sha256, s.size_bytes, s.stored_at_ms, s.filler,
-        CASE WHEN s.size_bytes <= ${MAX_INDEXED_BYTES} THEN b.bytes END AS bytes
-      FROM (VALUES (1)) AS one (id)
-      LEFT JOIN image AS i ON i.site = $1 AND i.folder = $2 AND i.generation <> $3
-      LEFT JOIN signature AS s ON s.image_id = i.id
-      LEFT JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
-      ORDER BY s.number
-      LIMIT ${MAX_SIGNATURES_PER_IMAGE}`,
-      [image.site, imageFolder(image), known?.generation ?? UNKNOWN],
-    );
-    const [first] = rows;
-    const newest = first?.newest ?? 0;
-    const generation = first?.generation ?? null;
-    if (generation === null) return { set: known ?? { generation: NEVER, entries: [] }, newest };
-    return { set: { generation, entries: rows.flatMap((row) => entryOf(row) ?? []) }, newest };
   }
 
   async areStored(images: readonly ImageId[]): Promise<readonly boolean[]> {
@@ -500,18 +466,6 @@ async function liftIn(
   await raiseGeneration(query, id);
   await notify(changeOf(image));
   return number;
-}
-
-function entryOf({ sha256, size_bytes, stored_at_ms, filler, bytes }: SetRow): SetEntry | null {
-  if (sha256 === null) return null;
-  const hex = sha256.toString('hex');
-  return {
-    sha256: hex,
-    sizeBytes: size_bytes,
-    storedAt: new Date(stored_at_ms),
-    bytes: bytes === null ? null : checked(bytes, hex),
-    ...(filler ? { isFiller: true } : {}),
-  };
 }
 
 /** @throws STORE_UNAVAILABLE when they are other bytes: a missing signature would be worse than none */

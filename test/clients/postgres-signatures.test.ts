@@ -544,6 +544,47 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       assert.equal(now.entries.length, 2);
     });
 
+    it('are asked for many sets by few questions, of which a damaged one spoils no other', async () => {
+      const { connections } = nodes[0] as Node;
+      const images = Array.from({ length: 50 }, (_, n) => imageIn(folderOf(`team/many-${n}`)));
+      const [known, damaged] = images as [ImageId, ImageId];
+      await at(0).append(uploadOf(known, signatureBytes('known')));
+      await at(0).append(uploadOf(known, signatureBytes('large', 9000)));
+      await at(0).append(uploadOf(damaged, signatureBytes('damaged')));
+      const folder = imageFolder(damaged);
+      await connections.query(
+        "UPDATE blob SET bytes = 'other' WHERE image_id = (SELECT id FROM image WHERE folder = $1)",
+        [folder],
+      );
+      const before = await at(0).readSet(known);
+      let questions = 0;
+      const signatures = new PostgresSignatures({
+        connections: {
+          ...connections,
+          query(sql: string, values?: readonly unknown[]) {
+            questions += 1;
+            return connections.query<never>(sql, values);
+          },
+        },
+        ...{ writer: new PostgresWriter(connections), monotonicMs: () => performance.now(), staleMs: 0 },
+        onChanged: () => undefined,
+        makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+      });
+      const sets = await Promise.allSettled(
+        images.map((image) => signatures.readSet(image, image === known ? before : undefined)),
+      );
+      assert.equal(questions, 4);
+      const [same, other, ...absent] = sets.map((set) =>
+        set.status === 'fulfilled' ? set.value : set.reason.code,
+      );
+      assert.equal(same, before);
+      assert.equal(other, 'STORE_UNAVAILABLE');
+      for (const set of absent) assert.deepEqual(set.entries, []);
+      const [small, large] = (await signatures.readSet(known)).entries;
+      assert.deepEqual(small?.bytes && Buffer.from(small.bytes), Buffer.from(signatureBytes('known')));
+      assert.deepEqual([large?.bytes, large?.sizeBytes], [null, 9000]);
+    });
+
     it('say which sets have changed, in the order of the changes, and when that cannot be said', async () => {
       const [one, two] = nodes as [Node, Node];
       const { query } = two.connections;

@@ -242,6 +242,12 @@ export async function serveFromFar(
     assert.ok(tookMs > 6 * oneWayMs, 'it is far away');
     assert.equal((await timed(uploads.get(`${folder}/signature-1`))).status, 200);
     assert.equal((await timed(uploads.get(`${folderOf('team/nowhere')}/signature-1`))).status, 404);
+    // more than connections: each would wait for one of them
+    const cold = Array.from({ length: 200 }, (_, n) =>
+      timed(uploads.get(`${folderOf(`team/cold-${n}`)}/signature-1`)),
+    );
+    const statuses = (await Promise.all(cold)).map(({ status }) => status);
+    assert.deepEqual([...new Set(statuses)], [404]);
     return tookMs;
   } finally {
     await node.close();

@@ -10,7 +10,7 @@ import { promise } from './promise.ts';
 promise(
   {
     id: 'P9',
-    what: 'a node whose database is 200 ms away answers reads with 200 or 404, and takes uploads',
+    what: 'a node whose database is 200 ms away answers reads with 200 or 404, 200 at once too, and takes uploads',
     wanted: 'each answer within 5.5 s, and the fastest of three uploads within 2.5 s',
     skip: needs('postgres').skip,
     isLong: true,

@@ -1,0 +1,148 @@
+// The questions of readers for sets, several in one: a database that is far away answers many of them as soon as one.
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import type { SetEntry, SignatureSet } from '../domain/ports.ts';
+import type { Query } from './connect.ts';
+
+export interface AnsweredSet {
+  /** The known one, where that holds. */
+  readonly set: SignatureSet;
+  /** The highest generation of all sets, as the same look at the database saw it; 0: there is none. */
+  readonly newest: number;
+}
+
+export interface SetQuestionsOptions {
+  readonly query: Query;
+  readonly monotonicMs: () => number;
+  /** Who has waited for so long has been answered, and is not asked for any more. */
+  readonly longestMs: number;
+  /** What they are answered with who have waited for too long. */
+  readonly late: (image: ImageId) => Error;
+  /** @throws STORE_UNAVAILABLE when they are other bytes */
+  readonly check: (bytes: Uint8Array, sha256: string) => Uint8Array;
+}
+
+interface Asked {
+  readonly image: ImageId;
+  readonly known: SignatureSet | undefined;
+  readonly lastMs: number;
+  readonly resolve: (answer: AnsweredSet) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface SetRow {
+  /** Which of those that were asked for; from 1. */
+  readonly n: number;
+  /** Null: there is no image. */
+  readonly newest: number | null;
+  /** Null when the database has no such image, or nothing new of it. */
+  readonly generation: number | null;
+  /** Null when the image has no signature. */
+  readonly sha256: Buffer | null;
+  readonly size_bytes: number;
+  readonly stored_at_ms: number;
+  readonly filler: boolean;
+  readonly bytes: Buffer | null;
+}
+
+/** The generation of an image that the database has never had. */
+const NEVER = 0;
+const UNKNOWN = -1;
+
+/** Connections that readers take, so that some of the pool are left to others. */
+const QUESTIONS_AT_ONCE = 4;
+/** A set has a megabyte at most. */
+const SETS_AT_ONCE = 16;
+
+/** As the database has the set from when it is asked for; never an answer to an earlier question. */
+export function createSetQuestions(options: SetQuestionsOptions) {
+  const { query, monotonicMs, longestMs, late, check } = options;
+  const waiting: Asked[] = [];
+  let underWay = 0;
+  let isComing = false;
+
+  /** What the sockets bring in this turn of the event loop goes together. */
+  function soon(): void {
+    if (isComing) return;
+    isComing = true;
+    setImmediate(() => {
+      isComing = false;
+      while (waiting.length > 0 && underWay < QUESTIONS_AT_ONCE) void ask(waiting.splice(0, SETS_AT_ONCE));
+    });
+  }
+
+  async function ask(all: readonly Asked[]): Promise<void> {
+    const nowMs = monotonicMs();
+    for (const { image, reject } of all.filter(({ lastMs }) => lastMs < nowMs)) reject(late(image));
+    const few = all.filter(({ lastMs }) => lastMs >= nowMs);
+    if (few.length === 0) return;
+    underWay += 1;
+    try {
+      const rows = await rowsOf(few);
+      for (const [position, asked] of few.entries()) {
+        answer(
+          asked,
+          rows.filter(({ n }) => n === position + 1),
+        );
+      }
+    } catch (error) {
+      for (const { reject } of few) reject(error);
+    } finally {
+      underWay -= 1;
+      soon();
+    }
+  }
+
+  function rowsOf(few: readonly Asked[]): Promise<readonly SetRow[]> {
+    return query<SetRow>(
+      `
+      SELECT asked.n, (SELECT max(generation) FROM image) AS newest, i.generation,
+        s.sha256, s.size_bytes, s.stored_at_ms, s.filler,
+        CASE WHEN s.size_bytes <= ${MAX_INDEXED_BYTES} THEN b.bytes END AS bytes
+      FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS asked (site, folder, known, n)
+      LEFT JOIN image AS i ON i.site = asked.site AND i.folder = asked.folder AND i.generation <> asked.known
+      LEFT JOIN signature AS s ON s.image_id = i.id
+      LEFT JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
+      ORDER BY asked.n, s.number`,
+      [
+        few.map(({ image }) => image.site),
+        few.map(({ image }) => imageFolder(image)),
+        few.map(({ known }) => known?.generation ?? UNKNOWN),
+      ],
+    );
+  }
+
+  function answer({ known, resolve, reject }: Asked, rows: readonly SetRow[]): void {
+    const [first] = rows;
+    const newest = first?.newest ?? 0;
+    const generation = first?.generation ?? null;
+    if (generation === null) {
+      resolve({ set: known ?? { generation: NEVER, entries: [] }, newest });
+      return;
+    }
+    try {
+      const entries = rows.slice(0, MAX_SIGNATURES_PER_IMAGE).flatMap((row) => entryOf(row) ?? []);
+      resolve({ set: { generation, entries }, newest });
+    } catch (error) {
+      reject(error); // of this set alone
+    }
+  }
+
+  function entryOf({ sha256, size_bytes, stored_at_ms, filler, bytes }: SetRow): SetEntry | null {
+    if (sha256 === null) return null;
+    const hex = sha256.toString('hex');
+    return {
+      sha256: hex,
+      sizeBytes: size_bytes,
+      storedAt: new Date(stored_at_ms),
+      bytes: bytes === null ? null : check(bytes, hex),
+      ...(filler ? { isFiller: true } : {}),
+    };
+  }
+
+  return (image: ImageId, known: SignatureSet | undefined): Promise<AnsweredSet> =>
+    new Promise((resolve, reject) => {
+      waiting.push({ image, known, lastMs: monotonicMs() + longestMs, resolve, reject });
+      soon();
+    });
+}
