@@ -54,6 +54,12 @@ export async function* mapInOrder<T, R>(
   for (const result of ahead) yield await result;
 }
 
+/**
+ * Questions that had all come before any of them was answered: one look, made once they had come, is new enough for all. Each round is
+ * a symbol of its own.
+ */
+export type Round = symbol;
+
 /** Room for so many things of so many bytes at once, or for one that is larger, for all that ask. */
 export interface Places {
   /** Resolves once there is room; `leave` makes it again. Those that wait are served in the order of asking. */

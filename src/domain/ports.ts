@@ -1,6 +1,7 @@
 // What the services need from outside. Adapters implement these; compose connects them.
 
 import type { AuditAction, NewAuditEvent } from './audit.ts';
+import type { Round } from './concurrency.ts';
 import type { ErrorCode } from './errors.ts';
 import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
@@ -74,7 +75,7 @@ export interface SignatureStore {
    */
   peekHeldAtMs?(image: ImageId, known: SignatureSet): number | null;
   /** Whether readSet() would give an empty set, told at once. False also when only readSet() may tell; may be omitted likewise. */
-  peekEmpty?(image: ImageId): boolean;
+  peekEmpty?(image: ImageId, round?: Round): boolean;
   /** What readSet() would give, told at once, where that is settled. Null when only readSet() may tell; may be omitted likewise. */
   peekSettled?(image: ImageId): SignatureSet | null;
   /**

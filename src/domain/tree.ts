@@ -1,4 +1,5 @@
 // A site's tree as the store sees it: what is in an image's folder, and why a file there is not served.
+import type { Round } from './concurrency.ts';
 import { LookasideError } from './errors.ts';
 import type { Unreadable } from './readable.ts';
 import type { Beyond } from './signature-names.ts';
@@ -61,8 +62,8 @@ export interface Tree {
   isUnchanged(folder: string, stamps: Stamps): Promise<boolean>;
   /** As isUnchanged(), at once and waiting for no disk; false also when only isUnchanged() may tell. */
   peekUnchanged(folder: string, stamps: Stamps): boolean;
-  /** True: nothing has the folder's name now. At once and waiting for no disk; false tells nothing. */
-  peekAbsent(folder: string): boolean;
+  /** True: nothing has the folder's name now, or since all of `round` was asked. At once and waiting for no disk; false tells nothing. */
+  peekAbsent(folder: string, round?: Round): boolean;
   /** All bytes of one signature file; null when it is gone. @throws STORE_UNAVAILABLE */
   readFile(folder: string, number: number): Promise<Uint8Array | null>;
   /** Null when there is no such folder. @throws STORE_UNAVAILABLE */

@@ -1,7 +1,7 @@
 // Proves that a name is not there without a look for it: the folder above was listed, and has not changed since. A flood of names
 // that are not there then costs one look at that folder for all who ask at the same time.
 import { LRUCache } from 'lru-cache';
-import { createSharedRuns } from '../domain/concurrency.ts';
+import { createSharedRuns, type Round } from '../domain/concurrency.ts';
 import type { FolderIdentity } from '../domain/tree.ts';
 import { isSettled, type Stamped } from './stamps.ts';
 
@@ -30,8 +30,8 @@ export interface Listed extends FolderIdentity {
 export interface Absence {
   /** Whether it is certain that nothing had this name at some moment since the call. False: a look must tell. */
   isProved(path: string): Promise<boolean>;
-  /** As isProved(), at once and waiting for no disk; false also when only isProved() may tell. */
-  peekProved(path: string): boolean;
+  /** As isProved(), at once and waiting for no disk; one look serves a whole round. False also when only isProved() may tell. */
+  peekProved(path: string, round?: Round): boolean;
   /** Call it when a look has found nothing: after enough of them the folder above is listed, in the background. */
   missed(path: string): void;
   /** Resolves when no folder is being listed. */
@@ -58,6 +58,8 @@ interface Listing {
   readonly names: NameSet;
   /** When the folder last had that stamp. */
   foundAtMs: number;
+  /** The last round in which it had that stamp; undefined: there was none. */
+  foundIn?: Round;
 }
 
 /** The listing of the folder lacks a name. */
@@ -76,9 +78,14 @@ export function createAbsence({ inFolder, peekIsStill, nowMs }: AbsenceOptions):
   const shared = createSharedRuns<Listed | null>();
   let listing: Promise<void> | null = null;
 
-  function peekProved(path: string): boolean {
+  function peekProved(path: string, round?: Round): boolean {
     const lacking = lackingIn(path);
-    return lacking !== null && peekUnchanged(lacking);
+    if (lacking === null) return false;
+    // all of a round have asked before this look
+    if (round !== undefined && lacking.listing.foundIn === round) return true;
+    if (!peekUnchanged(lacking)) return false;
+    if (round !== undefined) lacking.listing.foundIn = round;
+    return true;
   }
 
   function peekUnchanged({ folder, listing }: Lacking): boolean {

@@ -2,6 +2,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import helmet from 'helmet';
+import type { Round } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { logAccess } from './access-line.ts';
@@ -10,9 +11,10 @@ import { renderError, renderSignatureError } from './errors.ts';
 import { countRequest, type Exchange, isRead, openExchange } from './exchange.ts';
 import { createFailureLog, type FailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
-import { answerFromMemory, answerFromStore, signatureAskedFor } from './hot-path.ts';
+import { answerFromMemory, answerFromStore, type SignatureRequest, signatureAskedFor } from './hot-path.ts';
 import { takePeer } from './passed-on.ts';
 import { sendReply } from './reply.ts';
+import { createRounds } from './rounds.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { accessRules } from './routes/access-rules.ts';
 import { administration } from './routes/administration.ts';
@@ -131,11 +133,25 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
       return;
     }
     const asked = { req, res, exchange, target };
-    if (answerFromMemory(services, asked)) return;
+    if (services.reader.isForRound(target.image)) answerInRound(asked);
+    else answerRead(asked);
+  }
+
+  function answerRead(asked: SignatureRequest, round?: Round): void {
+    const { req, res, exchange } = asked;
+    if (answerFromMemory(services, asked, round)) return;
     answerFromStore(services, asked)
       .then((isAnswered) => isAnswered || passOn(req, res, exchange))
       .catch((error: unknown) => breakOff(req, res, error));
   }
+
+  const answerInRound = createRounds<SignatureRequest>((asked, round) => {
+    try {
+      answerRead(asked, round);
+    } catch (error) {
+      breakOff(asked.req, asked.res, error);
+    }
+  });
 
   function passOn(req: IncomingMessage, res: ServerResponse, exchange: Exchange): void {
     exchanges.set(req, exchange);

@@ -1,5 +1,6 @@
 // Reads of signatures that are answered before Express. Most of all traffic is such reads, and half of them are 404s.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Round } from '../domain/concurrency.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import type { SetEntry, SignatureSet } from '../domain/ports.ts';
 import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
@@ -30,8 +31,8 @@ export function signatureAskedFor(
 }
 
 /** True when answered. False: the set is not in memory or not fresh, or the signature is too large to be in it. */
-export function answerFromMemory(services: ReadServices, asked: SignatureRequest): boolean {
-  const set = services.reader.peekSet(asked.target.image);
+export function answerFromMemory(services: ReadServices, asked: SignatureRequest, round?: Round): boolean {
+  const set = services.reader.peekSet(asked.target.image, round);
   return set !== null && answerWith(services, asked, set);
 }
 

@@ -1,6 +1,6 @@
 // Reads what clients see; nothing else produces it. Keeps sets in a bounded memory cache. A settled set holds until a change is
 // told; every other one is checked again after a second.
-import { createVersions } from '../domain/concurrency.ts';
+import { createVersions, type Round } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey, knownImageKey, makeImageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
@@ -35,7 +35,9 @@ export interface Reader {
    * The set if it is in memory, and is settled, was checked within the last second, or can be checked at once, or if the store tells it
    * at once; never waits.
    */
-  peekSet(image: ImageId): SignatureSet | null;
+  peekSet(image: ImageId, round?: Round): SignatureSet | null;
+  /** Whether memory has nothing of the image, and the store answers a round of such questions for less than each by itself. */
+  isForRound(image: ImageId): boolean;
   /** @throws LookasideError STORE_UNAVAILABLE */
   readSet(image: ImageId): Promise<SignatureSet>;
   /** As readSet(), for who keeps a copy; onForgotten tells when one ends before its time. @throws LookasideError STORE_UNAVAILABLE */
@@ -79,20 +81,20 @@ export function createReader({
   const versions = createVersions();
   let epoch = 0;
 
-  function peekSet(image: ImageId): SignatureSet | null {
+  function peekSet(image: ImageId, round?: Round): SignatureSet | null {
     const key = knownImageKey(image);
     // a flood of names that are not there makes no keys and turns no memory over; what is in memory has its key
     const set =
       key === undefined
-        ? (peekEmpty(image) ?? peekMemory(image, imageKey(image)))
-        : (peekMemory(image, key) ?? peekEmpty(image));
+        ? (peekEmpty(image, round) ?? peekMemory(image, imageKey(image)))
+        : (peekMemory(image, key) ?? peekEmpty(image, round));
     if (set === null) return peekSettled(image);
     hits += 1;
     return set;
   }
 
-  function peekEmpty(image: ImageId): SignatureSet | null {
-    return store.peekEmpty?.(image) === true ? EMPTY : null;
+  function peekEmpty(image: ImageId, round: Round | undefined): SignatureSet | null {
+    return store.peekEmpty?.(image, round) === true ? EMPTY : null;
   }
 
   function peekMemory(image: ImageId, key: string): SignatureSet | null {
@@ -185,6 +187,7 @@ export function createReader({
 
   return {
     peekSet,
+    isForRound: (image) => store.peekEmpty !== undefined && knownImageKey(image) === undefined,
     readSet,
     readHeld,
     readSignature,

@@ -140,9 +140,9 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
       peekHeldAtMs: (image, known) =>
         isStored(image, known) ? (store.peekHeldAtMs?.(image, known) ?? null) : null,
       // each read asks it: nearly all are of repositories, and need no list of places
-      peekEmpty: (image) => {
-        if (!isRelease(image)) return store.peekEmpty?.(image) === true;
-        return placesOf(image).every((place) => store.peekEmpty?.(place) === true);
+      peekEmpty: (image, round) => {
+        if (!isRelease(image)) return store.peekEmpty?.(image, round) === true;
+        return placesOf(image).every((place) => store.peekEmpty?.(place, round) === true);
       },
       peekSettled: (image) => (isRelease(image) ? null : (store.peekSettled?.(image) ?? null)),
       listFolder: (...page) => store.listFolder(...page),

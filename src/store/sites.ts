@@ -42,7 +42,7 @@ export function createSitesStore(
     readSet: (image, known) => storeOf(image).readSet(image, known),
     peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
     peekHeldAtMs: (image, known) => storeOf(image).peekHeldAtMs?.(image, known) ?? null,
-    peekEmpty: (image) => storeOf(image).peekEmpty?.(image) ?? false,
+    peekEmpty: (image, round) => storeOf(image).peekEmpty?.(image, round) ?? false,
     peekSettled: (image) => storeOf(image).peekSettled?.(image) ?? null,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),

@@ -1,6 +1,6 @@
 // The signature store over a tree on disk and its index. It reads a shared tree from the disk, and an owned one from the
 // index. In both, no reader waits for a writer of the index.
-import { createSingleFlight } from '../domain/concurrency.ts';
+import { createSingleFlight, type Round } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import type { FolderPage, RecordedSignature, SignatureSet, SignatureStore } from '../domain/ports.ts';
@@ -72,9 +72,9 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   /** The same look-ups as of a set that is not in memory, of which nothing is left to do when both find nothing. */
-  function peekEmpty(image: ImageId): boolean {
+  function peekEmpty(image: ImageId, round?: Round): boolean {
     if (changes.isPending(image) || options.hasProblems(image)) return false;
-    return index.peekLacks?.(image) === true && tree.peekAbsent(imageFolder(image));
+    return index.peekLacks?.(image) === true && tree.peekAbsent(imageFolder(image), round);
   }
 
   /** As readOwned() where it asks the index alone, in which case nothing is awaited. */

@@ -102,6 +102,25 @@ describe('a folder that was listed', () => {
     assert.equal(looks, 0);
   });
 
+  it('is looked at at once for a whole round, and again for the next one', async () => {
+    await learn();
+    let looked = 0;
+    let isStill = true;
+    peekIsStill = () => {
+      looked += 1;
+      return isStill;
+    };
+    const round = Symbol('round');
+    for (let name = 0; name < 100; name += 1)
+      assert.equal(absence.peekProved(folderOf(`team/other-${name}`), round), true);
+    assert.equal(looked, 1);
+    assert.equal(absence.peekProved(folderOf('team/app'), round), false);
+    isStill = false;
+    assert.equal(absence.peekProved(folderOf('team/other'), Symbol('round')), false);
+    assert.equal(absence.peekProved(folderOf('team/other')), false);
+    assert.equal(looked, 3);
+  });
+
   it('proves that what lies in an absent folder is absent', async () => {
     await learn();
     assert.equal(await absence.isProved(folderOf('never/was')), true);

@@ -89,6 +89,7 @@ function openScene({ peeked, stored, read, state = 'valid' }: Scene) {
     },
     reader: {
       peekSet: () => SET,
+      isForRound: () => false,
       readSet: async () => SET,
       readHeld: async () => assert.fail('there are no reader processes'),
       readSignature: async () => ({ entry: SET.entries[0] ?? assert.fail(), bytes: BYTES }),

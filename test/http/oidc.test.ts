@@ -59,6 +59,7 @@ function scene(
     },
     reader: {
       peekSet: () => null,
+      isForRound: () => false,
       readSet: async () => ({ generation: 1, entries: [] }),
       readHeld: async () => assert.fail('there are no reader processes'),
       readSignature: async () => null,

@@ -58,6 +58,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       places: () => PLACES,
       reader: {
         peekSet: unasked,
+        isForRound: () => false,
         readSet: unasked,
         readHeld: unasked,
         readSignature: unasked,

@@ -282,7 +282,10 @@ describe('reading sets', () => {
     ];
     const sets = images.map((image, position) => put(image, `${position}`));
     for (const image of images) await reader.readSet(image);
-    assert.deepEqual(images.map(reader.peekSet), sets);
+    assert.deepEqual(
+      images.map((image) => reader.peekSet(image)),
+      sets,
+    );
   });
 
   test('after forget the next read sees the change', async () => {
