@@ -80,6 +80,9 @@ export class DayRows {
   readonly #addMissing: Statement<[...Seen, ...ImageParts]>;
   readonly #insertMissing: Statement<[...ImageParts, ...Seen]>;
   readonly #seenMissing = new SeenImages();
+  readonly #selectAgain: Statement<[], number>;
+  /** Whether each image with a row in missing_again is remembered too; null: the table tells. */
+  #isAgainSeen: boolean | null = null;
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
   readonly #others = new Map<string, Other>();
@@ -137,6 +140,12 @@ export class DayRows {
       INSERT INTO missing_again
         (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#selectAgain = db
+      .prepare<[], number>(`
+        SELECT 1
+        FROM missing_again
+        LIMIT 1`)
+      .pluck();
     this.#selectOther = db
       .prepare<[number, string, string], number>(`
         SELECT 1
@@ -171,7 +180,7 @@ export class DayRows {
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
       this.#images.forget();
-      this.#seenMissing.clear();
+      this.#forgetMissing();
       this.#signatures.forget();
       throw error;
     } finally {
@@ -179,7 +188,7 @@ export class DayRows {
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
       this.#images.forgetMany();
-      if (this.#seenMissing.size > MISSING_KEPT) this.#seenMissing.clear();
+      if (this.#seenMissing.size > MISSING_KEPT) this.#forgetMissing();
       this.#signatures.forgetMany();
     }
   }
@@ -356,8 +365,20 @@ export class DayRows {
       return;
     }
     // before a restart it may have come twice
-    if (this.#addMissing.run(...seen, ...key).changes > 0) return;
+    if (this.#mayBeAgain() && this.#addMissing.run(...seen, ...key).changes > 0) return;
     this.#addToOther(this.#otherOf({ site, path }, hour), seen);
+  }
+
+  /** Whether an image that is not remembered may have a row in missing_again. */
+  #mayBeAgain(): boolean {
+    // only images that are remembered get one
+    this.#isAgainSeen ??= this.#selectAgain.get() === undefined;
+    return !this.#isAgainSeen;
+  }
+
+  #forgetMissing(): void {
+    this.#seenMissing.clear();
+    this.#isAgainSeen = null;
   }
 
   /** False when the hour has no room for another image that strangers may have made up. */
@@ -408,43 +429,52 @@ export class DayRows {
  * choose two images with the same ones.
  */
 class SeenImages {
-  readonly #sets = [new NumberSet(), new NumberSet()] as const;
-  readonly #seeds = [randomInt(2 ** 32), randomInt(2 ** 32)] as const;
+  readonly #firsts = new NumberSet();
+  readonly #seconds = new NumberSet();
+  readonly #first = { seed: randomInt(2 ** 32), factor: 0x85ebca6b, shift: 15 };
+  readonly #second = { seed: randomInt(2 ** 32), factor: 0xc2b2ae35, shift: 13 };
 
   get size(): number {
-    return this.#sets[0].size;
+    return this.#firsts.size;
   }
 
   has(image: ImageParts): boolean {
-    const [first, second] = this.#sets;
-    const [one, other] = this.#hashesOf(image);
-    return first.has(one) && second.has(other);
+    return this.#firsts.has(hashOf(image, this.#first)) && this.#seconds.has(hashOf(image, this.#second));
   }
 
   add(image: ImageParts): void {
-    const [first, second] = this.#sets;
-    const [one, other] = this.#hashesOf(image);
-    first.add(one);
-    second.add(other);
+    this.#firsts.add(hashOf(image, this.#first));
+    this.#seconds.add(hashOf(image, this.#second));
   }
 
   clear(): void {
-    for (const set of this.#sets) set.clear();
+    this.#firsts.clear();
+    this.#seconds.clear();
   }
+}
 
-  #hashesOf([site, path, layout, algorithm, digest]: ImageParts): readonly [number, number] {
-    let [one, other] = this.#seeds;
-    const mix = (part: number) => {
-      one = Math.imul(one ^ part, 0x85ebca6b);
-      one ^= one >>> 15;
-      other = Math.imul(other ^ part, 0xc2b2ae35);
-      other ^= other >>> 13;
-    };
-    for (const text of [site, path, layout, algorithm])
-      for (let at = 0; at < text.length; at += 1) mix(text.charCodeAt(at));
-    for (let at = 0; at < digest.length; at += 1) mix(digest[at] ?? 0);
-    return [one >>> 0, other >>> 0];
+interface Mixing {
+  readonly seed: number;
+  readonly factor: number;
+  readonly shift: number;
+}
+
+function hashOf(image: ImageParts, { seed, factor, shift }: Mixing): number {
+  let hash = seed;
+  // site, path, layout and algorithm
+  for (let part = 0; part < 4; part += 1) {
+    const text = image[part] as string; // by the type of the tuple
+    for (let at = 0; at < text.length; at += 1) {
+      hash = Math.imul(hash ^ text.charCodeAt(at), factor);
+      hash ^= hash >>> shift;
+    }
   }
+  const digest = image[4];
+  for (let at = 0; at < digest.length; at += 1) {
+    hash = Math.imul(hash ^ (digest[at] ?? 0), factor);
+    hash ^= hash >>> shift;
+  }
+  return hash >>> 0;
 }
 
 /** Counts the new rows of a minute by network. */

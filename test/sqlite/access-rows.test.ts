@@ -219,6 +219,45 @@ test('names that a failing upstream was asked for in vain have the bounds of mis
   }
 });
 
+test('a name that came twice goes on being counted in its row beyond the bound, when it is remembered no more', async () => {
+  await using temp = await openTempFolder();
+  const db = openForWriting(`${temp.path}/2026-11-22.db`, 'access');
+  try {
+    db.exec(`INSERT INTO hour VALUES (${AT.getTime() / 3_600_000}, 99999, 0, 0)`);
+    const batch = (...repositories: readonly string[]) => {
+      const packer = new BatchPacker();
+      for (const repository of repositories)
+        packer.addMissing({
+          image: imageOf(repository),
+          firstAt: AT,
+          lastAt: AT,
+          lastAddress: '192.0.2.1',
+          count: 1,
+        });
+      return packer.batch();
+    };
+    const counted = () => ({
+      again: db.prepare('SELECT path, count FROM missing_again').all(),
+      others: db.prepare('SELECT sum(count) FROM other').pluck().get(),
+    });
+    const rows = new DayRows(db);
+    rows.write(batch('aa'));
+    rows.write(batch('bb'));
+    assert.deepEqual(counted(), { again: [], others: 1 });
+    rows.write(batch('aa', 'bb'));
+    assert.deepEqual(counted(), { again: [{ path: 'aa', count: 1 }], others: 2 });
+    const broken = batch('aa');
+    broken.missing[3] = 99; // a text that the batch does not have
+    assert.throws(() => rows.write(broken), /does not hold/);
+    rows.write(batch('aa', 'bb'));
+    assert.deepEqual(counted(), { again: [{ path: 'aa', count: 2 }], others: 3 });
+    new DayRows(db).write(batch('aa', 'bb'));
+    assert.deepEqual(counted(), { again: [{ path: 'aa', count: 3 }], others: 4 });
+  } finally {
+    db.close();
+  }
+});
+
 test('a day that two threads open at the same time is brought up to date once', async () => {
   await using temp = await openTempFolder();
   const file = `${temp.path}/2026-11-22.db`;
