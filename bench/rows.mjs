@@ -270,9 +270,11 @@ async function runPulls(bench, row) {
 }
 
 /**
- * How many times the reads of one process two of them answer when each has a core, by processor time: a machine of two cores
- * has none left for the load. As a read of two processes costs more than one of one, and as the busier of the two is the bound,
- * it is less than 2. Both servers have the same core in turn, so that a busy machine slows down both.
+ * How many times as many reads two processes answer on two cores as one process on one, by processor time: a machine of two cores
+ * has none left for the load. Two cores are full when all threads of both have taken all of their time, or when one thread has taken
+ * all of a core's: a thread runs on one core at a time, and those of one process run on any. So with connections that are dealt
+ * unevenly, the event loop that has more of them may be the bound. Both servers have the same core in turn, so that a busy machine
+ * slows down both.
  */
 async function runCores(bench, { images }) {
   requirePrograms(['wrk', 'taskset']);
@@ -296,7 +298,7 @@ async function runCores(bench, { images }) {
   const [alone, together] = servers;
   const pairs = [];
   for (let turn = 0; turn < bench.pairs; turn += 1) {
-    pairs.push({ one: await loadReads(alone, load), two: await loadByEach(together, load) });
+    pairs.push({ one: await loadReads(alone, load), two: await loadByThread(together, load) });
     bench.progress();
   }
   await checkBytes(together, images);
@@ -314,11 +316,11 @@ async function runCores(bench, { images }) {
   };
 }
 
-/** As loadReads(), with the share of the busiest process. */
-async function loadByEach(server, load) {
-  const before = server.cpuMsOfEach();
+/** As loadReads(), with the share of the busiest thread. */
+async function loadByThread(server, load) {
+  const before = server.cpuMsOfThreads();
   const cost = await loadReads(server, load);
-  const spent = [...server.cpuMsOfEach()].map(([pid, ms]) => ms - (before.get(pid) ?? 0));
+  const spent = [...server.cpuMsOfThreads()].map(([thread, ms]) => ms - (before.get(thread) ?? 0));
   return { ...cost, busiest: Math.max(...spent) / spent.reduce((sum, ms) => sum + ms, 0) };
 }
 

@@ -179,8 +179,8 @@ async function start({ name, port, isTls, isPinned, argv, env, log, scans = fals
     startedMs,
     url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
     cpuMs: () => cpuMsOfAll(child.pid),
-    /** The CPU milliseconds of each of its processes by itself. */
-    cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
+    /** The CPU milliseconds of each of its threads that still run, by itself. */
+    cpuMsOfThreads: () => new Map(processesOf(child.pid).flatMap(threadsOf)),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
     /** Whether the scan that its start sets going has ended; true of servers that have none. */
     hasScanned() {
@@ -276,7 +276,15 @@ function childrenOf(pid) {
   }
 }
 
-/** User and system time of all its threads, also those that have ended. */
+function threadsOf(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map((task) => [task, cpuMsOf(`${pid}/task/${task}`)]);
+  } catch {
+    return []; // it has ended
+  }
+}
+
+/** User and system time: of a process with all its threads, also those that have ended, or of `PID/task/TID` alone. */
 function cpuMsOf(pid) {
   const fields = statOf(pid);
   return fields === null ? 0 : (Number(fields[11]) + Number(fields[12])) * TICK_MS;
