@@ -3,6 +3,7 @@ import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { SetEntry, SignatureSet } from '../domain/ports.ts';
 import type { Query } from './connect.ts';
+import { inTime } from './in-time.ts';
 
 export interface AnsweredSet {
   /** The known one, where that holds. */
@@ -13,10 +14,7 @@ export interface AnsweredSet {
 
 export interface SetQuestionsOptions {
   readonly query: Query;
-  readonly monotonicMs: () => number;
-  /** Who has waited for so long has been answered, and is not asked for any more. */
-  readonly longestMs: number;
-  /** What they are answered with who have waited for too long. */
+  /** Of who has waited for too long, and is asked for no more. */
   readonly late: (image: ImageId) => Error;
   /** @throws STORE_UNAVAILABLE when they are other bytes */
   readonly check: (bytes: Uint8Array, sha256: string) => Uint8Array;
@@ -25,7 +23,7 @@ export interface SetQuestionsOptions {
 interface Asked {
   readonly image: ImageId;
   readonly known: SignatureSet | undefined;
-  readonly lastMs: number;
+  isLate: boolean;
   readonly resolve: (answer: AnsweredSet) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -56,7 +54,7 @@ const SETS_AT_ONCE = 16;
 
 /** As the database has the set from when it is asked for; never an answer to an earlier question. */
 export function createSetQuestions(options: SetQuestionsOptions) {
-  const { query, monotonicMs, longestMs, late, check } = options;
+  const { query, late, check } = options;
   const waiting: Asked[] = [];
   let underWay = 0;
   let isComing = false;
@@ -72,9 +70,7 @@ export function createSetQuestions(options: SetQuestionsOptions) {
   }
 
   async function ask(all: readonly Asked[]): Promise<void> {
-    const nowMs = monotonicMs();
-    for (const { image, reject } of all.filter(({ lastMs }) => lastMs < nowMs)) reject(late(image));
-    const few = all.filter(({ lastMs }) => lastMs >= nowMs);
+    const few = all.filter(({ isLate }) => !isLate);
     if (few.length === 0) return;
     underWay += 1;
     try {
@@ -140,9 +136,19 @@ export function createSetQuestions(options: SetQuestionsOptions) {
     };
   }
 
-  return (image: ImageId, known: SignatureSet | undefined): Promise<AnsweredSet> =>
-    new Promise((resolve, reject) => {
-      waiting.push({ image, known, lastMs: monotonicMs() + longestMs, resolve, reject });
+  return (image: ImageId, known: SignatureSet | undefined): Promise<AnsweredSet> => {
+    let leave: () => void = () => undefined;
+    const answering = new Promise<AnsweredSet>((resolve, reject) => {
+      const asked = { image, known, isLate: false, resolve, reject };
+      leave = () => {
+        asked.isLate = true;
+      };
+      waiting.push(asked);
       soon();
     });
+    return inTime(answering, () => {
+      leave();
+      return late(image);
+    });
+  };
 }

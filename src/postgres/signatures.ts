@@ -72,13 +72,7 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     this.#options = options;
     this.#query = options.connections.query;
     this.#writer = options.writer;
-    this.#askSet = createSetQuestions({
-      query: this.#query,
-      monotonicMs: options.monotonicMs,
-      longestMs: LONGEST_MS,
-      late: hasFailed,
-      check: checked,
-    });
+    this.#askSet = createSetQuestions({ query: this.#query, late: hasFailed, check: checked });
   }
 
   async readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
