@@ -164,8 +164,12 @@ function errorOf(answer: HttpAnswer, request: HttpRequest, connection: Connectio
   return refusal;
 }
 
-/** An older server lacks some routes. */
-function isOfUnknownRoute({ code }: LookasideError, { mayFindNothing = false }: HttpRequest): boolean {
+/** An older server lacks some routes. Below a wrong prefix, a server takes what is sent for an upload to a place of that name. */
+function isOfUnknownRoute(
+  { code }: LookasideError,
+  { method, path, mayFindNothing = false }: HttpRequest,
+): boolean {
+  if (code === 'PATH_INVALID') return method !== 'GET' && path.startsWith('/api/');
   return code === 'NOT_FOUND' && !mayFindNothing;
 }
 

@@ -215,6 +215,18 @@ describe('what is no lookaside server', () => {
     });
   }
 
+  test('a path that the server does not have is told as that also where it takes the request for an upload', async () => {
+    await using scripted = await serveActs([refusal(400, 'PATH_INVALID')]);
+    await using client = clientOf(`${scripted.url}/wrong`);
+    const asked = [{ image: IMAGE, sha256: HEX }];
+    const { code, message } = await failure(client.server.missing(asked));
+    assert.equal(code, 'SERVER_UNREACHABLE');
+    assert.match(
+      message,
+      /answers POST \/api\/v1\/signatures\/missing with 400 .*; is the path \/wrong right\?/,
+    );
+  });
+
   for (const [what, act, complaint] of [
     ['a page', html(200), /the whole: /],
     ['nothing', (res) => res.end(), /the whole: /],
