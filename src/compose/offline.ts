@@ -18,6 +18,7 @@ import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '.
 import { readIntents } from '../files/intents.ts';
 import { readSmallFile } from '../files/key-file.ts';
 import { openRestoreTarget } from '../files/restore-target.ts';
+import { isMissing } from '../files/tree.ts';
 import { armorPublicKey } from '../openpgp/armor.ts';
 import { usesOfCertificate } from '../openpgp/certificate-uses.ts';
 import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
@@ -59,7 +60,11 @@ export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest
   const inForce = { images, ...uploadsInForce(uploads ?? NO_UPLOADS, tombstones) };
   const beside = { index, uploads: inForce, tombstones, log };
   const upkeeps = new Map<string, SiteUpkeep>();
-  for (const site of sites) upkeeps.set(site.name, await openReadOnly(site, beside));
+  for (const site of sites) {
+    // a backup without mirrors knows of them, and a restored data directory gets their folders when a server starts
+    if (site.mirror !== undefined && (await isMissing(site.root))) continue;
+    upkeeps.set(site.name, await openReadOnly(site, beside));
+  }
   return await createSitesUpkeep(upkeeps).fsck({ repair: false, onProgress });
 }
 

@@ -53,6 +53,14 @@ export async function makeRoot(root: string): Promise<void> {
   await demandPlaces(root);
 }
 
+/** Whether nothing has the root's name. A root that cannot be looked at is there. */
+export async function isMissing(root: string): Promise<boolean> {
+  return fs.stat(root).then(
+    () => false,
+    (error) => systemCode(error) === 'ENOENT',
+  );
+}
+
 export function openTree(options: TreeOptions): OpenTree {
   const { root, nowMs } = options;
   const { inFolder, inTarget, peekInside } = openRoot(root, nowMs);

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { toServices } from '../../src/cli/serve.ts';
-import { backUp, restore, sitesWithMirrors } from '../../src/compose/offline.ts';
+import { backUp, fsckReadOnly, restore, sitesWithMirrors } from '../../src/compose/offline.ts';
 import { compose } from '../../src/compose/server.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
@@ -620,6 +620,10 @@ describe('a mirror', () => {
       assert.deepEqual(manifest.sites, isWith ? [{ name: 'rh', tree: 'owned', mirror: true }] : undefined);
       const other = configIn(restored ?? '');
       await restore({ ...request, data: other.data, sites: sitesOf(other) });
+      // before a server has made the folder of a mirror that the backup leaves out
+      const beside = { log: createLog(), onProgress: () => undefined };
+      const checked = await fsckReadOnly({ data: other.data, sites: sitesWithMirrors(other), ...beside });
+      assert.equal(checked.problems, 0);
       const again = await open(other);
       site.answer = isWith ? missing : serve;
       try {
