@@ -28,7 +28,7 @@ const FILTER_HELP: Readonly<Record<FilterName, readonly [placeholder: string, he
   repository: ['path', 'only that repository and what lies below it, like team or team/app'],
   image: ['image', 'only that image: team/app@sha256:0123…, or the digest alone'],
   signature: ['sha256', 'only the signature with that SHA-256'],
-  fingerprint: ['fingerprint', 'only by that key, 40 hex digits'],
+  fingerprint: ['fingerprint', 'only by that key, 40 hex digits or the key ID of 16'],
   actor: ['name', 'only by the token of that name, by administrator or by server'],
   address: ['address', 'only from that address or network, like 192.0.2.0/24'],
   action: ['action', `only one of these actions: ${AUDIT_ACTIONS.join(', ')}`],

@@ -40,6 +40,7 @@ export function openNodeQuestions(options: NodeQuestionsOptions) {
   const lookups = stores.questions;
   const records = createRecords({
     ...{ lookups, audit: stores.audit, makeEvent, sha256: sha256Hex, eraser: stores.eraser, clock },
+    keys: stores.keys,
     recorder: {
       flush: async () => options.recorder()?.flush(),
       get buffer() {
@@ -67,6 +68,7 @@ export function openNodeQuestions(options: NodeQuestionsOptions) {
     repositories: createRepositoryList({ index: stores.repositories, breathe }),
     readyQuestions: createReadyQuestions({
       ...{ records, signatures, clock },
+      keys: stores.keys,
       checkpoint: async () => (await stores.log.lastCheckpoint())?.note ?? null,
     }),
     revocations: createRevocations({

@@ -24,6 +24,7 @@ export function openRecords(
     sha256: sha256Hex,
     wait: (ms) => wait(ms, undefined, { ref: false }),
     eraser: databases.eraser,
+    keys: databases.keys,
     clock: systemClock,
   });
 }
@@ -60,6 +61,7 @@ export function openQuestions(
     readyQuestions: createReadyQuestions({
       records,
       signatures,
+      keys,
       async checkpoint() {
         await auditLog.publish(); // of the last second too
         return (await auditLog.checkpoint())?.note ?? null;

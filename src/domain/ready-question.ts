@@ -50,14 +50,14 @@ export interface ReadyAnswer extends Completeness {
 
 /** What stands behind the name of a question; null: nothing does. */
 export const SUBJECTS: Readonly<Record<ReadyKind, string | null>> = {
-  key: 'the fingerprint of a primary key: 40 hex digits, as lookaside key list shows them',
+  key: 'the fingerprint of a primary key: 40 hex digits, as lookaside key list shows them, or its key ID of 16',
   image: 'an image like team/app@sha256:<64 hex digits>, the digest alone, or team/app:v1',
   signature: "the signature's SHA-256: 64 hex digits, as lookaside show and sha256sum print them",
   unsigned: null,
   stale: null,
   who: "an address or network like 192.0.2.7, or a token's name",
   exposure:
-    'an image like team/app:v1 or team/app@sha256:<64 hex digits>, the fingerprint of a key, or the SHA-256 of a signature',
+    'an image like team/app:v1 or team/app@sha256:<64 hex digits>, the fingerprint or key ID of a key, or the SHA-256 of a signature',
   report: 'a month like 2026-11',
 };
 

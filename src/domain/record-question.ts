@@ -3,7 +3,7 @@ import { AUDIT_ACTIONS } from './audit.ts';
 import { durationMs } from './duration.ts';
 import { LookasideError } from './errors.ts';
 import { DEFAULT_SITE, isNamespaceFolder, parseImageName } from './image.ts';
-import { isFingerprint } from './key.ts';
+import { isKeyName, parseKeyName } from './key.ts';
 import { parseNetwork } from './network.ts';
 import {
   ANY_RECORD,
@@ -56,7 +56,8 @@ const WANTED: Readonly<Record<FilterName, string>> = {
   repository: "a repository without the registry's host, or a folder of them, like team/app or team",
   image: 'an image like team/app@sha256:<64 lower-case hex digits>, or the digest alone',
   signature: "the signature's SHA-256: 64 hex digits",
-  fingerprint: 'the fingerprint of a primary key: 40 hex digits, or 64 of a version 6 key',
+  fingerprint:
+    'the fingerprint of a primary key: 40 hex digits, or 64 of a version 6 key; or the key ID of 16 of a registered key',
   actor:
     "a token's name, administrator or server; or signer, issuer and subject of an OIDC token, with blanks between",
   address: 'an address or a network, like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32',
@@ -75,8 +76,9 @@ const PARSERS: { readonly [Name in FilterName]: (text: string, now: Date) => Rec
   image: parseAskedImage,
   signature: (text) => (/^[0-9a-fA-F]{64}$/.test(text) ? text.toLowerCase() : null),
   fingerprint: (text) => {
+    if (isKeyName(text)) return parseKeyName(text);
     const written = text.replaceAll(' ', '').toUpperCase();
-    return isFingerprint(written) || /^[0-9A-F]{64}$/.test(written) ? written : null;
+    return /^[0-9A-F]{64}$/.test(written) ? written : null;
   },
   actor: parseActor,
   address: (text) => (parseNetwork(text) === null && text !== 'local' ? null : text),

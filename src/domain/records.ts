@@ -20,7 +20,10 @@ export interface RecordFilter {
   readonly image: AskedImage | null;
   /** 64 hex digits, lower case. */
   readonly signature: string | null;
-  /** The fingerprint of the primary key, upper case. In the access record: reads of signatures by that key. */
+  /**
+   * The fingerprint of the primary key, upper case. In the access record: reads of signatures by that key. In a question that
+   * was asked, also the key ID of a registered key; look-ups get fingerprints alone.
+   */
   readonly fingerprint: string | null;
   /** The name of the token, or `administrator` or `server`. */
   readonly actor: string | null;

@@ -1,7 +1,7 @@
 // Answers the questions that are asked most, from both records and from what is stored.
 import { LookasideError } from '../domain/errors.ts';
 import { parseNetwork } from '../domain/network.ts';
-import type { Clock } from '../domain/ports.ts';
+import type { Clock, KeyStore } from '../domain/ports.ts';
 import {
   type AnswerTable,
   type Cell,
@@ -26,7 +26,7 @@ import {
 import { isTag, parseReference } from '../domain/reference.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { quoted } from '../domain/text.ts';
-import type { Asker, Records } from './records.ts';
+import { type Asker, fingerprintOf, type Records } from './records.ts';
 import type { SignatureQueries, SignatureQuery } from './signatures.ts';
 
 export interface ReadyQuestions {
@@ -37,6 +37,8 @@ export interface ReadyQuestions {
 export interface ReadyQuestionsOptions {
   readonly records: Pick<Records, 'session'>;
   readonly signatures: Pick<SignatureQueries, 'search'>;
+  /** For questions that name a key by its ID. */
+  readonly keys: Pick<KeyStore, 'find' | 'list'>;
   /** The newest checkpoint of the log over the audit events, as a signed note with all events so far; null: there is none. */
   readonly checkpoint: () => Promise<string | null>;
   readonly clock: Pick<Clock, 'now'>;
@@ -57,6 +59,7 @@ interface Scene {
   readonly subject: string;
   readonly session: RecordSession;
   readonly signatures: ReadyQuestionsOptions['signatures'];
+  readonly keys: ReadyQuestionsOptions['keys'];
   readonly checkpoint: ReadyQuestionsOptions['checkpoint'];
   readonly now: Date;
   /** Takes what the look-ups could not say. */
@@ -66,7 +69,7 @@ interface Scene {
 type Content = Pick<ReadyAnswer, 'facts' | 'tables'>;
 
 export function createReadyQuestions(options: ReadyQuestionsOptions): ReadyQuestions {
-  const { records, signatures, checkpoint, clock } = options;
+  const { records, signatures, keys, checkpoint, clock } = options;
   return {
     async ask(question, asker) {
       const { kind, subject, since, until } = question;
@@ -77,7 +80,7 @@ export function createReadyQuestions(options: ReadyQuestionsOptions): ReadyQuest
       const event = about === undefined ? null : { action: about, text, filter: ANY_RECORD };
       return records.session(event, asker, async (session) => {
         const lacks = { dropped: 0, gaps: new Set<string>() };
-        const scene = { question, subject: subject ?? '', session, signatures, checkpoint, now, lacks };
+        const scene = { question, subject: subject ?? '', session, signatures, keys, checkpoint, now, lacks };
         const { facts, tables } = await ANSWERS[kind](scene);
         const { dropped, gaps } = lacks;
         return {
@@ -460,7 +463,7 @@ async function* storedAt({ signatures }: Scene, place: Place): AsyncGenerator<St
 }
 
 /** The filter that a key, an image or a signature means. */
-async function filterOf({ question, subject, signatures }: Scene): Promise<RecordFilter> {
+async function filterOf({ question, subject, signatures, keys }: Scene): Promise<RecordFilter> {
   const { kind } = question;
   const tried: readonly ('fingerprint' | 'signature' | 'image')[] =
     kind === 'exposure'
@@ -468,7 +471,10 @@ async function filterOf({ question, subject, signatures }: Scene): Promise<Recor
       : [kind === 'key' ? 'fingerprint' : kind === 'image' ? 'image' : 'signature'];
   for (const name of tried) {
     const parsed = parseFilter({ [name]: subject }, new Date(0));
-    if ('filter' in parsed) return parsed.filter;
+    if (!('filter' in parsed)) continue;
+    const { filter } = parsed;
+    if (filter.fingerprint === null) return filter;
+    return { ...filter, fingerprint: await fingerprintOf(filter.fingerprint, keys) };
   }
   if (kind === 'image' || kind === 'exposure') {
     const tagged = await imageOfTag(signatures, subject);

@@ -1,7 +1,7 @@
 // Answers questions over the records of changes and of reads, and writes down who asked for what people did.
 import type { NewAuditEvent } from '../domain/audit.ts';
-import { LookasideError } from '../domain/errors.ts';
-import type { AuditLog, Clock, RecordEraser } from '../domain/ports.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import type { AuditLog, Clock, KeyStore, RecordEraser } from '../domain/ports.ts';
 import { questionText } from '../domain/record-question.ts';
 import type {
   Completeness,
@@ -19,6 +19,7 @@ import type {
 } from '../domain/records.ts';
 import type { AccessRecorder } from './access.ts';
 import type { Actor, MakeEvent } from './audit.ts';
+import { findKey } from './keys.ts';
 
 /** Who asks, and whether somebody still waits. */
 export interface Asker {
@@ -116,6 +117,8 @@ export interface RecordsOptions {
   readonly sha256: (bytes: Uint8Array) => string;
   readonly wait: (ms: number) => Promise<unknown>;
   readonly eraser: RecordEraser;
+  /** For questions that name a key by its ID. */
+  readonly keys: Pick<KeyStore, 'find' | 'list'>;
   readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
 }
 
@@ -199,7 +202,7 @@ export function createRecords(options: RecordsOptions): Records {
 
   return {
     session: opened,
-    async follow(question, limit, asker, isWanted) {
+    async follow(asked, limit, asker, isWanted) {
       if (followed + begun >= MOST_FOLLOWED) {
         throw new LookasideError(
           'BUSY',
@@ -208,6 +211,7 @@ export function createRecords(options: RecordsOptions): Records {
       }
       begun += 1;
       try {
+        const question = await withFingerprint(asked, options.keys);
         const about = aboutPerson(question);
         if (about !== null) {
           const event = { ...about, text: `${about.text}, followed` };
@@ -219,11 +223,13 @@ export function createRecords(options: RecordsOptions): Records {
         begun -= 1;
       }
     },
-    async page(question, { cursor, limit }, asker) {
+    async page(asked, { cursor, limit }, asker) {
+      const question = await withFingerprint(asked, options.keys);
       const after = cursor === null ? null : parseCursor(cursor, question, sha256);
       return pageOf(question, { after, limit, about: aboutPerson(question), asker });
     },
-    sums(question, by, limit, asker) {
+    async sums(asked, by, limit, asker) {
+      const question = await withFingerprint(asked, options.keys);
       return opened(aboutPerson(question), asker, async (session) => {
         const sums = await session.sums(question, by, limit);
         return withGaps(question, { record: question.record, by, ...sums });
@@ -242,7 +248,8 @@ export function createRecords(options: RecordsOptions): Records {
       const event = options.makeEvent({ action: 'forget', result: 'forgotten', reason }, actor);
       return { events: await options.eraser.forgetEvents(person, before, event), reads };
     },
-    async *export(question, format, { actor, signal }) {
+    async *export(asked, format, { actor, signal }) {
+      const question = await withFingerprint(asked, options.keys);
       await options.audit.append(eventOf(options.makeEvent, aboutExport(question), actor));
       await Promise.race([options.recorder.flush(), options.wait(FLUSH_MS)]);
       await using session = await lookups.open(signal);
@@ -250,6 +257,36 @@ export function createRecords(options: RecordsOptions): Records {
     },
   };
 }
+
+/**
+ * The same question by the whole fingerprint where it names a registered key by its ID.
+ * @throws LookasideError REQUEST_INVALID when several keys have that ID, or none has
+ */
+async function withFingerprint(
+  question: RecordQuestion,
+  keys: RecordsOptions['keys'],
+): Promise<RecordQuestion> {
+  const { filter } = question;
+  if (filter.fingerprint === null) return question;
+  return { ...question, filter: { ...filter, fingerprint: await fingerprintOf(filter.fingerprint, keys) } };
+}
+
+/** The fingerprint that a key ID stands for; a fingerprint as it is: events also tell of keys that are registered no longer. */
+export async function fingerprintOf(name: string, keys: Pick<KeyStore, 'find' | 'list'>): Promise<string> {
+  if (name.length > KEY_ID_DIGITS) return name;
+  try {
+    return (await findKey(keys, name)).fingerprint;
+  } catch (error) {
+    if (!isLookasideError(error, 'NOT_FOUND')) throw error;
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `no registered key has the ID ${name}; of a key that was removed, give the whole fingerprint: 40 hex digits`,
+      { cause: error },
+    );
+  }
+}
+
+const KEY_ID_DIGITS = 16;
 
 interface Look {
   readonly after: Position | null;

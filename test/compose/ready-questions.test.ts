@@ -92,6 +92,13 @@ test('the ready questions are answered whole, and what they are not about is ref
       message: /cannot answer about .*; wanted/,
     });
   }
+  const id = erin.fingerprint.slice(-16);
+  assert.equal(factsOf(await ask('key', id.toLowerCase()))['stored signatures'], 1);
+  assert.equal(factsOf(await ask('exposure', `0x${id}`)).addresses, 0);
+  await assert.rejects(ask('key', '0123456789abcdef'), {
+    code: 'REQUEST_INVALID',
+    message: /^no registered key has the ID 0123456789ABCDEF; of a key that was removed, give the whole/,
+  });
   const other = erin.sign({ repository: 'asked/other', tag: 'v1' });
   await administration.importBatch([{ fileName: null, bytes: other }], { dryRun: false });
   const first = await ask('key', erin.fingerprint, { limit: 1 });

@@ -909,6 +909,29 @@ export function administrationContract(
       );
     });
 
+    test('a question about a key takes its key ID where the key is registered', async () => {
+      const { records, keys } = administration;
+      const ines = makeSigner('ines');
+      await keys.add(ines.certificate);
+      const filter = { ...ANY_RECORD, fingerprint: ines.fingerprint.slice(-16) };
+      const question = { record: 'audit', filter } as const;
+      const { rows } = await records.page(question, { cursor: null, limit: 10 });
+      assert.deepEqual(
+        rows.map((row) => ('fingerprint' in row ? row.fingerprint : null)),
+        [ines.fingerprint],
+      );
+      assert.equal((await records.sums(question, [], 1)).total.count, 1);
+      const pieces: Buffer[] = [];
+      for await (const piece of records.export(question, 'csv')) pieces.push(Buffer.from(piece));
+      assert.match(Buffer.concat(pieces).toString(), new RegExp(ines.fingerprint));
+      const other = { ...question, filter: { ...filter, fingerprint: '0123456789ABCDEF' } } as const;
+      await refused(
+        records.page(other, { cursor: null, limit: 10 }),
+        'REQUEST_INVALID',
+        /no registered key has the ID 0123456789ABCDEF/,
+      );
+    });
+
     test('a person is forgotten, and the event of it does not say whom', async () => {
       const { records, tokens } = administration;
       await tokens.create({ name: 'mallory', role: 'reader', lifeMs: null });

@@ -21,6 +21,7 @@ test('the last client of an image that was never signed is told only where it is
   const questions = createReadyQuestions({
     records: { session: async (_about, _asker, act) => act(session) },
     signatures: { search: () => Promise.reject(new Error('unasked')) },
+    keys: { find: async () => null, list: async () => [] },
     checkpoint: async () => null,
     clock: createClock(),
   });

@@ -65,6 +65,7 @@ function open(next: Position | null, { wait }: { readonly wait?: () => Promise<u
     audit: { append: async (event) => written.push(event) },
     makeEvent: createEventMaker({ clock: createClock(), randomBytes: (length) => new Uint8Array(length) }),
     sha256: sha256Hex,
+    keys: { find: async () => null, list: async () => [] },
     eraser: { forgetReads: unasked, forgetEvents: unasked },
     clock: createClock(),
     wait: (ms) => (ms === 1000 && wait !== undefined ? wait() : new Promise(() => undefined)),
