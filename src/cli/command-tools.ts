@@ -1,5 +1,5 @@
 // What the groups of commands share: the options that many have, and how the configuration of a command is loaded.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 
 export interface DataOptions {
   readonly data?: string;
@@ -24,26 +24,38 @@ export interface CommandTools {
 
 export type JsonOptions = ServerOrDataOptions & { readonly json?: boolean };
 
+/** The heading of the options that say which server or data directory a command is about; they stand below its own. */
+export const COMMON_OPTIONS = 'Server and data directory:';
+
+const common = (flags: string, description: string) =>
+  new Option(flags, description).helpGroup(COMMON_OPTIONS);
+
 export function withData(command: Command): Command {
   return command
-    .option('--data <folder>', 'where everything but a shared tree lies (LOOKASIDE_DATA, ./data)')
-    .option(
-      '--root <folder>',
-      'a tree that podman or rsync write to as well (LOOKASIDE_ROOT, DATA/sigstore)',
+    .addOption(common('--data <folder>', 'where everything but a shared tree lies (LOOKASIDE_DATA, ./data)'))
+    .addOption(
+      common(
+        '--root <folder>',
+        'a tree that podman or rsync write to as well (LOOKASIDE_ROOT, DATA/sigstore)',
+      ),
     );
 }
 
 export function withServer(command: Command): Command {
   return command
-    .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
-    .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
-    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)');
+    .addOption(common('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)'))
+    .addOption(
+      common('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)'),
+    )
+    .addOption(common('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)'));
 }
 
 export function withRemote(command: Command): Command {
-  return withServer(command).option(
-    '--data <folder>',
-    'instead of --server: the data directory of a server that runs on this machine (LOOKASIDE_DATA, ./data)',
+  return withServer(command).addOption(
+    common(
+      '--data <folder>',
+      'instead of --server: the data directory of a server that runs on this machine (LOOKASIDE_DATA, ./data)',
+    ),
   );
 }
 

@@ -1,7 +1,9 @@
 // The command line: its groups of commands and its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help, type Option } from 'commander';
 import { LookasideError } from '../domain/errors.ts';
+import { COMMON_OPTIONS } from './command-tools.ts';
+import { formatExamples } from './examples.ts';
 import { prepareLoading } from './load-config.ts';
 import type { ServerTools } from './server-commands.ts';
 import type { ServerSignals } from './server-signals.ts';
@@ -69,7 +71,8 @@ export async function createProgram(tools: ServerTools, named: string | undefine
     .description('The signature server for container images.')
     .version(VERSION)
     .exitOverride()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ groupItems: ownFirst, optionDescription: describeOption })
+    .addHelpText('after', '\nEach command has a help of its own, with examples: lookaside push --help')
     .showHelpAfterError('(lookaside --help lists the commands)')
     .hook('preAction', prepareLoading);
   for (const [, load] of own.length > 0 ? own : GROUPS) (await load())(program, tools);
@@ -77,11 +80,30 @@ export async function createProgram(tools: ServerTools, named: string | undefine
   return program;
 }
 
+/** The options and commands that are in no group of their own come first, whichever were added first. */
+function ownFirst<T extends Command | Option>(
+  unsorted: T[],
+  visible: T[],
+  groupOf: (item: T) => string,
+): Map<string, T[]> {
+  const groups = Help.prototype.groupItems(unsorted, visible, groupOf);
+  const isCommon = (heading: string) => heading === COMMON_OPTIONS;
+  const sorted = [...groups].sort(([one], [other]) => Number(isCommon(one)) - Number(isCommon(other)));
+  return new Map(sorted);
+}
+
+function describeOption(option: Option): string {
+  const description = Help.prototype.optionDescription(option);
+  return option.mandatory ? `${description} (required)` : description;
+}
+
 /** A mistake in `token create` is explained by the help of that command, and not by that of `token`. */
 function nameHelp(command: Command, name: string): void {
   for (const below of command.commands) {
     const whole = `${name} ${below.name()}`;
     below.showHelpAfterError(`(${whole} --help says how it is used)`);
+    const examples = formatExamples(whole.slice('lookaside '.length));
+    if (examples !== null) below.addHelpText('after', examples);
     nameHelp(below, whole);
   }
 }
