@@ -28,6 +28,9 @@ export class SqliteAccessLog implements AccessLog {
   readonly #failedAtMs = new Map<string, number>();
   #packedAtMs = Number.NEGATIVE_INFINITY;
   #packing = false;
+  readonly #stopping = new AbortController();
+  /** What tidies up now. */
+  readonly #tidying = new Set<Promise<void>>();
   #maxBytes = Number.POSITIVE_INFINITY;
 
   constructor(writer: Writer, dataDir: string) {
@@ -56,6 +59,29 @@ export class SqliteAccessLog implements AccessLog {
   }
 
   async closeDays(now: Date): Promise<void> {
+    const tidying = this.#tidyUp(now);
+    this.#tidying.add(tidying);
+    try {
+      await tidying;
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) throw error; // the next start goes on with it
+    } finally {
+      this.#tidying.delete(tidying);
+    }
+  }
+
+  /** Ends what tidies up days: the next start goes on with it. Call it when the server begins to stop; close() waits for that. */
+  hurry(): void {
+    this.#stopping.abort();
+  }
+
+  /** Calls hurry(). No thread of ours writes afterwards. */
+  async close(): Promise<void> {
+    this.hurry();
+    await Promise.allSettled(this.#tidying);
+  }
+
+  async #tidyUp(now: Date): Promise<void> {
     // late reads of the last second still come
     const before = dayOf(new Date(now.getTime() - LATE_MS));
     const isDue = (sinceMs: number | undefined, everyMs: number) =>
@@ -66,6 +92,7 @@ export class SqliteAccessLog implements AccessLog {
     for (const day of daysIn(this.#dataDir)) {
       if (day >= before || this.#closed.has(day)) continue;
       if (!isDue(this.#failedAtMs.get(day), CLOSE_AGAIN_MS)) continue;
+      this.#stopping.signal.throwIfAborted();
       this.#failedAtMs.delete(day);
       this.#closed.add(day);
       try {
@@ -84,7 +111,7 @@ export class SqliteAccessLog implements AccessLog {
 
   /** False: it was closed before, or is gone. */
   async #close(day: string, now: Date): Promise<boolean> {
-    const totals = await closeDay(this.#dataDir, day);
+    const totals = await closeDay(this.#dataDir, day, this.#stopping.signal);
     if (totals === null) return false;
     const sizeBytes = COUNT_BYTES * (totals.hours.length + totals.dropped.length);
     await this.#writer.run('state.put-access-hours', { day, ...totals }, sizeBytes);
@@ -97,7 +124,7 @@ export class SqliteAccessLog implements AccessLog {
     this.#packing = true;
     this.#packedAtMs = now.getTime(); // a failure waits for the next time too: questions read the days themselves meanwhile
     try {
-      await packUnsigned(this.#dataDir, this.#maxBytes * UNSIGNED_SHARE);
+      await packUnsigned(this.#dataDir, this.#maxBytes * UNSIGNED_SHARE, this.#stopping.signal);
     } finally {
       this.#packing = false;
     }

@@ -100,7 +100,7 @@ export interface Databases {
   freeBytes(): Promise<number>;
   /**
    * Call it when the server begins to stop: from now on, writes wait for locks of other processes for 5 s in all, and then no
-   * longer.
+   * longer, and days of the record of reads are tidied up no further.
    */
   hurry(): void;
   /** Calls hurry(), writes what is queued and closes. A second call does nothing. */
@@ -341,9 +341,10 @@ function connect({
   replacedBecause,
 }: Parts): Databases {
   const questions = new SqliteQuestions(dataDir);
+  const access = new SqliteAccessLog(writer, dataDir);
   // The writer's connections close last: the last connection of a database writes the -wal into it and deletes the -wal.
   const close = async (): Promise<void> => {
-    await questions.close();
+    await Promise.all([questions.close(), access.close()]);
     await writer.drain();
     await index.close();
     stateReader.close();
@@ -373,7 +374,7 @@ function connect({
     audit: new SqliteAuditLog(stateReader, writer),
     questions,
     eraser: new SqliteEraser(writer, dataDir),
-    access: new SqliteAccessLog(writer, dataDir),
+    access,
     log: sqliteLogStore(stateReader, writer),
     indexFile: indexFile(dataDir),
     indexReplacedBecause: replacedBecause,
@@ -382,7 +383,10 @@ function connect({
       return { state, index: { ...indexLane, unusable: index.unusable }, access };
     },
     freeBytes: () => freeBytes(dataDir),
-    hurry: () => writer.hurry(),
+    hurry() {
+      access.hurry();
+      writer.hurry();
+    },
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
   };

@@ -428,6 +428,22 @@ test('a day that cannot be closed keeps no later one from it, and is tried again
   assert.deepEqual(session.page(ACCESS(), null, 10).gaps, []);
 });
 
+test('a stop ends what tidies up a day, without a word, and the next start does it', async (t) => {
+  const dataDir = temporaryFolder(t);
+  const { databases } = await open(dataDir);
+  await databases.access.write({ reads: [read()], missing: [missing()] });
+  const closing = databases.access.closeDays(later(DAY_MS));
+  databases.hurry();
+  await databases.close();
+  await closing;
+  const { databases: again } = await open(dataDir);
+  t.after(() => again.close());
+  await again.access.closeDays(later(DAY_MS));
+  const state = connect(join(dataDir, 'state.db'), { readonly: true });
+  t.after(() => void state.close());
+  assert.deepEqual(state.prepare('SELECT fetched FROM access_hour').pluck().all(), [1]);
+});
+
 test('a day that an older version recorded answers too, without the bytes that it did not name', async (t) => {
   const { databases, session, dataDir } = await filled(t);
   await databases.access.write({ reads: [read()], missing: [] });
