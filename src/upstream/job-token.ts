@@ -115,7 +115,8 @@ async function askGithub(
   { url, secret }: Extract<JobTokenOrigin, { kind: 'github' }>,
   { audience, ca, hasProxies, wait }: JobTokenOptions,
 ): Promise<string> {
-  if (!URL.canParse(url)) throw unusable(`ACTIONS_ID_TOKEN_REQUEST_URL is ${quoted(url)}, which is not a URL`);
+  if (!URL.canParse(url))
+    throw unusable(`ACTIONS_ID_TOKEN_REQUEST_URL is ${quoted(url)}, which is not a URL`);
   const at = new URL(url);
   if (at.protocol !== 'https:' && !(at.protocol === 'http:' && isLoopback(at.hostname)))
     throw unusable(

@@ -280,7 +280,11 @@ describe('a malformed form is refused as a whole:', () => {
     ['a closing boundary that is cut', cut(form([good]), 3), /the form cannot be read/],
     ['a part that is cut', form([good]).subarray(0, 40), /the form cannot be read/],
     ['a field after a file', form([good, part([disposition('name="x"')])]), /a field that is not a file/],
-    ['a field of the right name', form([part([disposition('name="signature"')])]), /a field that is not a file/],
+    [
+      'a field of the right name',
+      form([part([disposition('name="signature"')])]),
+      /a field that is not a file/,
+    ],
     ['a file of another name', form([good, file('x', 'x', 'other')]), /a part named "other"/],
     ['a file of a name with brackets', form([file('x', 'x', 'signature[]')]), /a part named "signature\[\]"/],
     ['a file of a longer name', form([file('x', 'x', 'signatures')]), /a part named "signatures"/],

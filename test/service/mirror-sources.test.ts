@@ -116,7 +116,7 @@ test('a graph must be one', async () => {
   });
   assert.equal(await fetchGraph(options, 'https://g.example/g'), '{"nodes":[]}');
   await assert.rejects(fetchGraph(options, 'https://g.example/h'), /not an update graph/);
-  await assert.rejects(fetchGraph(options, 'ftp://g.example'), /no address/);
+  await assert.rejects(fetchGraph(options, 'ftp://g.example'), /not an address/);
 });
 
 test('a registry that cannot be reached is named with what to do', async () => {

@@ -106,7 +106,10 @@ describe('the token of a job of GitHub Actions', () => {
       'CONFIG_INVALID',
       /begins with http:, and a secret is sent by https alone/,
     );
-    await open({ kind: 'github', url: 'x', secret: 's3cret' }).refused('CONFIG_INVALID', /which is not a URL/);
+    await open({ kind: 'github', url: 'x', secret: 's3cret' }).refused(
+      'CONFIG_INVALID',
+      /which is not a URL/,
+    );
   });
 });
 
