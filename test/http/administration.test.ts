@@ -1,8 +1,8 @@
 // Answers that come line by line.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { FsckResult } from '../../src/domain/upkeep.ts';
+import { createGate } from '../gate.ts';
 import { requestRaw } from './raw-request.ts';
 import { serveOver } from './served.ts';
 
@@ -48,35 +48,44 @@ test('lines are not held back on their way, and steer no terminal that they are 
 });
 
 test('lines come once every process has seen what they tell', async () => {
-  let mayEnd = (_: FsckResult) => {};
-  const checking = new Promise<FsckResult>((resolve) => {
-    mayEnd = resolve;
-  });
+  const [begun, checked, asked, seen] = [createGate(), createGate<FsckResult>(), createGate(), createGate()];
   let isSeen = true;
-  let seen = () => {};
   await using served = await serveOver({
-    upkeep: { start: unasked, stop: unasked, rebuild: unasked, reindex: unasked, fsck: () => checking },
-    untilSeen: () =>
-      isSeen
-        ? null
-        : new Promise((resolve) => {
-            seen = () => resolve();
-          }),
+    upkeep: {
+      start: unasked,
+      stop: unasked,
+      rebuild: unasked,
+      reindex: unasked,
+      fsck() {
+        begun.open();
+        return checked.promise;
+      },
+    },
+    untilSeen() {
+      if (isSeen) return null;
+      asked.open();
+      return seen.promise;
+    },
   });
   let isOver = false;
   const lines = [`Authorization: Bearer ${served.tokens.admin}`, 'Content-Type: application/json'];
-  const asking = requestRaw(served.port, 'POST /api/v1/fsck', lines, Buffer.from('{"repair":true}'));
-  const asked = asking.then((answer) => {
+  const answered = requestRaw(
+    served.port,
+    'POST /api/v1/fsck',
+    lines,
+    Buffer.from('{"repair":true}'),
+  ).finally(() => {
     isOver = true;
-    return answer;
   });
-  await wait(50);
+  await begun.promise;
   isSeen = false;
-  mayEnd({ images: 1, signatures: 1, problems: 0, repaired: 1, findings: [], isCompared: true });
-  await wait(200);
+  checked.open({ images: 1, signatures: 1, problems: 0, repaired: 1, findings: [], isCompared: true });
+  await asked.promise;
+  // a request that comes later has an answer, and this one has not
+  assert.equal((await fetch(`${served.url}/livez`)).status, 200);
   assert.equal(isOver, false);
   isSeen = true;
-  seen();
-  const { body } = await asked;
+  seen.open();
+  const { body } = await answered;
   assert.match(body.toString(), /"repaired":1/);
 });
