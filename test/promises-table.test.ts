@@ -1,7 +1,11 @@
-// The table of `npm run faults`: scripts/promises.mjs.
+// The table of `npm run faults` (scripts/promises.mjs), and the page that it stands in.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { sourcesBelow } from './imports.ts';
 
 const scriptUrl = new URL('../../scripts/promises.mjs', import.meta.url).href;
 
@@ -81,4 +85,27 @@ test('the rows of the table are read again, unless they were written another day
   assert.deepEqual(evaluate(read('today')), rows);
   assert.equal(evaluate(read('tomorrow')), null);
   assert.equal(evaluate(`rowsOf(${JSON.stringify(docs)}, 'today')`), null);
+});
+
+test('the page names each test of a promise in the paragraph of that promise, and no file that is not there', () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const docs = readFileSync(join(root, 'docs/reliability.md'), 'utf8');
+  const tests = sourcesBelow(join(root, 'test'));
+  const named = [...docs.matchAll(/^\*\*(P[0-9]+)\*\* (?:.+\n)+/gm)].flatMap(([paragraph, id]) =>
+    [...paragraph.matchAll(/`test\/([^`]+)`/g)].map(([, file = '']) => ({ id, file })),
+  );
+  assert.deepEqual(
+    named.filter(({ file }) => !tests.has(file)),
+    [],
+  );
+  const reported = [...tests].flatMap(([file, text]) => {
+    if (!/\/promise\.ts'/.test(text)) return [];
+    const ids = new Set(Array.from(text.matchAll(/\bid: '(P[0-9]+)'/g), ([, id]) => id));
+    return [...ids].map((id) => ({ id, file }));
+  });
+  assert.ok(reported.length > 40, String(reported.length));
+  assert.deepEqual(
+    reported.filter((each) => !named.some(({ id, file }) => id === each.id && file === each.file)),
+    [],
+  );
 });

@@ -239,7 +239,7 @@ function printTable(figures: Readonly<Record<string, number>>): void {
 
 promise(
   {
-    id: 'P2',
+    id: 'P1',
     what: 'three nodes over PostgreSQL, killed, paused and failed over, keep what was acknowledged',
     wanted: `0 lost, 0 torn, 0 wrong 404s, 0 holes of ${UPLOADS}, and a log that is what was signed`,
     isLong: true,
