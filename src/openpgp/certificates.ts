@@ -200,7 +200,8 @@ function registeredCopy(
   const certificate = known.get(fingerprint);
   if (certificate === undefined) return null;
   const [copy] = takeApart(certificate);
-  if (copy?.kind !== 'certificate') throw new Error(`what is registered as ${fingerprint} is no certificate`);
+  if (copy?.kind !== 'certificate')
+    throw new Error(`what is registered as ${fingerprint} is not a certificate`);
   return copy;
 }
 

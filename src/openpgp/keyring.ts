@@ -53,7 +53,7 @@ function fingerprintsIn(certificate: Uint8Array): readonly string[] {
 /** The facts hold for all times: whoever uses them decides each time which of them are in force. */
 export function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableKey {
   const [entry] = takeApart(bytes);
-  if (entry?.kind !== 'certificate') throw new Error('what begins with a public key is no certificate');
+  if (entry?.kind !== 'certificate') throw new Error('what begins with a public key is not a certificate');
   const key = parsePublicKey(entry.primary.body);
   if ('why' in key) return key;
   return readFacts(key, merge(entry, null), { latest: FOREVER, budget: UNLIMITED });

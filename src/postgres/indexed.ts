@@ -63,7 +63,7 @@ export function indexedOf(row: IndexedRow): IndexedSignature {
 /** The image of a row that names its site and folder. */
 export function imageOf({ site, folder }: { readonly site: string; readonly folder: string }): ImageId {
   const image = parseLongImageFolder(site, folder);
-  if (image === null) throw new Error(`${folder} in the database is no image's folder`);
+  if (image === null) throw new Error(`${folder} in the database is not the folder of an image`);
   return image;
 }
 

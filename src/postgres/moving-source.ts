@@ -399,7 +399,7 @@ async function signaturesBetween(
   );
   return rows.map((row) => {
     if (parseLongImageFolder(row.site, row.folder) === null)
-      throw new Error(`${row.folder} is no image's folder`);
+      throw new Error(`${row.folder} is not the folder of an image`);
     return movedRow(row);
   });
 }

@@ -78,7 +78,7 @@ async function diagnoseHere(ports: DoctorPorts, question: DoctorQuestion): Promi
   }
   // where the image is, and refused, tells more than where it is not
   const [first] = [...failed.filter(({ verdict }) => verdict === 'refused'), ...failed];
-  if (first === undefined) throw new Error(`${image} is no name that is pulled`); // pulledName() was not asked
+  if (first === undefined) throw new Error(`${image} is not a name that is pulled`); // pulledName() was not asked
   return candidates.file === null ? first : { ...first, complaint: ofShortName(image, candidates, first) };
 }
 

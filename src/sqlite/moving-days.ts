@@ -125,7 +125,7 @@ type Parts = [site: string, path: string, layout: string, algorithm: string, dig
 
 function partsOf({ site, folder }: MovedRow): Parts {
   const image = parseLongImageFolder(String(site), String(folder));
-  if (image === null) throw new Error(`${folder} is no image's folder`);
+  if (image === null) throw new Error(`${folder} is not the folder of an image`);
   return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
 }
 

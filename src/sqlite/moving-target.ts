@@ -110,7 +110,7 @@ export function openFilledDirectory(options: FillOptions): FilledDirectory {
 
 function knownTable(name: string): string {
   if (COUNTED.some((table) => table.name === name)) return name;
-  throw new Error(`${name} is no table that is moved`);
+  throw new Error(`${name} is not a table that is moved`);
 }
 
 function countIn(db: Database, table: string): number {
@@ -297,7 +297,7 @@ function bytesIn({ bytes }: MovedRow): Uint8Array {
 
 function imageAt({ site, folder }: MovedRow): ImageId {
   const image = parseLongImageFolder(String(site), String(folder));
-  if (image === null) throw new Error(`${folder} is no image's folder`);
+  if (image === null) throw new Error(`${folder} is not the folder of an image`);
   return image;
 }
 

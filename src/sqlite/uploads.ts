@@ -105,7 +105,7 @@ function uploadOf(row: UploadRow): Upload {
 
 function imageOf(site: string, folder: string): ImageId {
   const image = parseLongImageFolder(site, folder);
-  if (image === null) throw new Error(`${JSON.stringify(folder)} is no folder of an image`);
+  if (image === null) throw new Error(`${JSON.stringify(folder)} is not the folder of an image`);
   return image;
 }
 
