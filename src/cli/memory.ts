@@ -8,12 +8,12 @@ const SHARE = 1 / 16;
 /** Sets are of use up to this much, also where the share is less: it may be twice the share then. */
 const ENOUGH_BYTES = 64 * MIB;
 const SHARE_IF_SMALL = 2 * SHARE;
-/** Of the whole server, however large the machine is: some 120,000 images of one signature. */
+/** For the whole server, however large the machine is: some 120,000 images of one signature. */
 const MOST_BYTES = 256 * MIB;
 
 export interface MemorySources {
   readonly machineBytes: number;
-  /** Of the control group of this process; 0 or more than the machine has where there is no limit. */
+  /** The limit of this process's control group; 0 or more than the machine has where there is no limit. */
   readonly limitBytes: number;
   /** What V8 gives to objects, which is half of the memory unless an option says otherwise. */
   readonly heapBytes: number;

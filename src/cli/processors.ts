@@ -19,7 +19,7 @@ export function usableProcessors({ processors, read }: ProcessorSources = SYSTEM
   return Math.max(1, Math.min(processors, ...shares.map(Math.ceil)));
 }
 
-/** Of the group that a line of /proc/self/cgroup names, and of those around it. In a container its own one is the outermost. */
+/** What the group that a line of /proc/self/cgroup names may use, and the groups around it. In a container its own one is the outermost. */
 function sharesOf(line: string, read: ProcessorSources['read']): readonly number[] {
   const [, controllers, path] = /^[0-9]+:([^:]*):\/(.*)$/.exec(line) ?? [];
   if (controllers === undefined || path === undefined) return [];
@@ -35,7 +35,7 @@ function sharesOf(line: string, read: ProcessorSources['read']): readonly number
   });
 }
 
-/** Of `quota period` in microseconds; null where there is no quota: `max` or -1. */
+/** How many processors `quota period` in microseconds means; null where there is no quota: `max` or -1. */
 function shareOf(text: string | null): number | null {
   const [quota, period] = (text ?? '').trim().split(/\s+/).map(Number);
   return quota !== undefined && period !== undefined && quota > 0 && period > 0 ? quota / period : null;

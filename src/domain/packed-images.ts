@@ -6,9 +6,9 @@ export interface PackedImages {
   readonly signatures: number;
   /** Their folders, with a line feed between them: no folder of an image has one. */
   readonly folders: string;
-  /** Of each image its stamp and the number of its files, which are signature-1 and so on; of each file its size, and when it changed. */
+  /** The stamp of each image and the number of its files, which are signature-1 and so on; the size of each file, and when it changed. */
   readonly numbers: Float64Array;
-  /** Of each file its SHA-256 and its bytes. All threads see the same memory: it is read until the batch was gone through, and no longer. */
+  /** The SHA-256 and the bytes of each file. All threads see the same memory: it is read until the batch was gone through, and no longer. */
   readonly memory: Uint8Array;
 }
 
@@ -61,7 +61,7 @@ export class ImagePacker {
   readonly #numbers: number[] = [];
   #end = 0;
   #signatures = 0;
-  /** Of the image that is being taken. */
+  /** Where the image that is being taken begins. */
   #begun = { end: 0, numbers: 0 };
 
   constructor(memory: Uint8Array) {

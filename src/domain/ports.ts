@@ -121,7 +121,7 @@ export interface RecordedImage {
   /** In the order of their numbers. Empty = the index forgets the image. */
   readonly signatures: readonly RecordedSignature[];
   /**
-   * Of the folder as it is recorded here, when nothing is wrong with it: a scan passes over it as long as it has this stamp. Null: a scan
+   * The stamp of the folder as it is recorded here, when nothing is wrong with it: a scan passes over it as long as it has this stamp. Null: a scan
    * is to look at it, though its rows may be the same.
    */
   readonly stamp?: QuickStamp | null | undefined;

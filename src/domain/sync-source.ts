@@ -210,7 +210,7 @@ const NO_TAGS: ReadonlySet<string> = new Set();
 const STATUSES = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'];
 const CONTAINERS = ['containers', 'initContainers', 'ephemeralContainers'];
 
-/** Of a pod the names with a tag of which its status names what runs, by digest. */
+/** The names with a tag in a pod whose status says by digest what runs. */
 function coveredTags(pod: object): ReadonlySet<string> {
   const [spec, status] = [entries(entries(pod).get('spec')), entries(entries(pod).get('status'))];
   const covered = new Set<string>();

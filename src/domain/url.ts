@@ -9,7 +9,7 @@ export function toUrl(text: string, base?: URL): URL | null {
   }
 }
 
-/** Of a user name, a password or a path; a percent sign that encodes nothing means itself. */
+/** Decodes a user name, a password or a path; a percent sign that encodes nothing means itself. */
 export function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text);

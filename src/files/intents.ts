@@ -16,7 +16,7 @@ export const INTENT_SUFFIX = '.intent';
 /** A file of the intents of images that began together, a line each. */
 export const INTENTS_SUFFIX = '.intents';
 
-/** Of one file. */
+/** The largest file of an intent. */
 export const MAX_INTENT_BYTES = 64 * 1024;
 
 const statFile = promisify(fstat);

@@ -400,7 +400,7 @@ class Batch {
   }
 }
 
-/** Of all threads: the writer of the databases reads what the walk has written, and nobody copies it. */
+/** All threads share it: the writer of the databases reads what the walk has written, and nobody copies it. */
 function packMemory(): Uint8Array {
   return new Uint8Array(new SharedArrayBuffer(BYTES_A_PACK));
 }

@@ -29,7 +29,7 @@ export interface ThreadedWalkOptions {
   readonly root: string;
   /** index.db */
   readonly index: string;
-  /** Of the thread: it takes a WalkOrder, and tells WalkNews. */
+  /** What the thread runs: it takes a WalkOrder, and sends WalkNews. */
   readonly script: URL;
   /** How long the end of a thread is waited for, which waits for its call to the disk. Five seconds unless told. */
   readonly endMs?: number;

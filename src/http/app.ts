@@ -170,7 +170,7 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
     app(req, res);
   }
 
-  /** Of what Express makes of a request, adapt() asks `originalUrl` and `params` alone. */
+  /** adapt() asks only `originalUrl` and `params` of what Express adds to a request. */
   async function answerWrite(handler: RequestHandler, req: Request, res: ServerResponse): Promise<void> {
     try {
       await handler(req, res as Response, unasked);

@@ -29,7 +29,7 @@ export interface Listener {
   /** All requests so far, and the connections that are open. */
   readonly traffic: { readonly requests: number; readonly connections: number };
   /**
-   * Of the connections that have asked much and ask again, so many are ended with their next answer, which says so: their clients connect
+   * So many of the connections that have asked much and ask again are ended with their next answer, which says so: their clients connect
    * anew. Where requests came ahead of answers, or a body comes, the connection stays: what was sent already would have no answer. It takes
    * the place of the number before.
    */

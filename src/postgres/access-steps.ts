@@ -54,7 +54,7 @@ async function applySteps(change: Change, steps: readonly AccessStep[]): Promise
   if (steps.some(({ kind }) => OF_TOKENS.includes(kind))) await raise(change, 'tokens');
 }
 
-/** Of steps of one kind; false when one of them finds nothing to change. */
+/** Makes all steps of one kind; false when one of them finds nothing to change. */
 async function makeAll(change: Change, same: readonly AccessStep[]): Promise<boolean> {
   const { query } = change;
   const of = <Kind extends AccessStep['kind']>(kind: Kind) =>

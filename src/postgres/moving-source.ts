@@ -167,7 +167,7 @@ async function keepOut(
   await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
 }
 
-/** Of several nodes one leads, and this session may have become the next one in its place. */
+/** One of several nodes leads, and this session may have taken its place. */
 async function refuseOthers(query: Query): Promise<void> {
   const startMs = performance.now();
   for (;;) {

@@ -256,7 +256,7 @@ interface HashedRow {
   readonly actual: string;
 }
 
-/** Of these sites; null: of all. */
+/** `sites`: whose signatures; null: those of all. */
 export async function markSignatures(
   query: Query,
   sites: readonly string[] | null,

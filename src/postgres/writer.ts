@@ -226,7 +226,7 @@ class OneAct implements Change {
     }
   };
 
-  /** Of one tile. */
+  /** The events are of one tile. */
   async #addFew(events: readonly NewAuditEvent[]): Promise<void> {
     const first = this.size + 1;
     const rows = events.map((event, position) => rowOf(event, first + position));

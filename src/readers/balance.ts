@@ -3,7 +3,7 @@
 
 import type { Listener } from '../http/listener.ts';
 
-/** Of one process. */
+/** What one process answers, or several together. */
 export interface Traffic {
   readonly requestsPerSecond: number;
   readonly connections: number;

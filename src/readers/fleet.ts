@@ -38,7 +38,7 @@ export interface FleetOptions {
 export interface FleetStart {
   /** As it is now; places is another array whenever a site has come or gone. */
   readonly state: () => ReaderState;
-  /** Of this process: the readers listen on the same sockets. */
+  /** Those of this process: the readers listen on the same sockets. */
   readonly listeners: readonly Pick<Listener, 'fd' | 'traffic' | 'letGo'>[];
   readonly passOnPath: string;
   readonly readHeld: (image: ImageId) => Promise<HeldSet>;

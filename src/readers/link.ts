@@ -174,7 +174,7 @@ export class Link {
   }
 }
 
-/** Of some faults fork() tells by an event, and others it throws: ENOMEM, say. */
+/** fork() reports some faults by an event, and throws others: ENOMEM, say. */
 function startReader(
   script: URL,
   { sockets, setBytes }: Pick<LinkOptions, 'sockets' | 'setBytes'>,

@@ -4,17 +4,17 @@ import { LookasideError } from '../domain/errors.ts';
 import type { BatchPart } from '../domain/receipt.ts';
 import { createWholeImages, type Examined, type PartName } from './whole-images.ts';
 
-/** Of one batch, so that it leaves room for others. */
+/** How much one batch may have examined at once, so that it leaves room for others. */
 const EXAMINED_OF_BATCH = 16;
 /** A part that is examined may ask the database that nodes share. */
 const EXAMINED_OF_BATCH_IF_SHARED = 4;
 /**
- * Of all batches together: the threads that verify always have a next one. A single upload waits for no more of them, and
+ * How much all batches together may have examined at once: the threads that verify always have a next one. A single upload waits for no more of them, and
  * batches alone never fill the queue for verification (src/openpgp/pool.ts).
  */
 const EXAMINED = { items: 64, bytes: 64 * 1024 * 1024 };
 /**
- * Of all batches together. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
+ * How many images all batches together may store at once. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
  * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
  */
 const IMAGES = 128;

@@ -49,7 +49,7 @@ export interface Judge {
   judgeImage(image: ImageId): Promise<void>;
 }
 
-/** Of one site, whose scans come before what nobody waits for. */
+/** The judge of one site, whose scans come before what nobody waits for. */
 export interface SiteJudge extends Judge {
   /**
    * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner, and for five
@@ -67,7 +67,7 @@ const IDLE_MS = 60_000;
 const BUSY_PAUSE_MS = 1000;
 /** Longer than a scan takes for a pack of new images, on a slow disk too. */
 const WAY_MS = 2000;
-/** Of one scan: a million images are recorded in less. A scan of a slow disk takes hours, and leaves the processor idle meanwhile. */
+/** How long one scan has the way: a million images are recorded in less. A scan of a slow disk takes hours, and leaves the processor idle meanwhile. */
 const MOST_WAY_MS = 300_000;
 
 export function createJudge(options: JudgeOptions): SiteJudge {

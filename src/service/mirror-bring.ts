@@ -133,7 +133,7 @@ const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 /** What was walked and waits to be judged or to be stored. */
 const WALKED = { items: 500, bytes: 64 * 1024 * 1024 };
-/** Of a larger mirror on a full disk, those that have failed first are forgotten. */
+/** Where more sets fail on a full disk, those that have failed first are forgotten. */
 const MAX_UNWRITTEN = 100_000;
 const STORE_AGAIN_MS = 30_000;
 const STORED_AT_ONCE = 16;

@@ -37,7 +37,7 @@ export interface UnresolvedName {
 
 export interface ResolvedImages {
   readonly images: readonly NamedImage[];
-  /** Of registries that were asked. */
+  /** Names of registries that were asked. */
   readonly unresolved: readonly UnresolvedName[];
   /** No rule covers them. */
   readonly unasked: readonly NamedReference[];

@@ -15,7 +15,7 @@ const NEW = 1 / 32;
 
 /** One pull reads two names of a set, so two pulls while the set is new. */
 const READS_TO_BE_KEPT = 4;
-/** Of the others every so many-th is kept all the same: what is read now and then shall come in, and what was read once go. */
+/** One in so many of the others is kept all the same: what is read now and then shall come in, and what was read once shall go. */
 const KEPT_ONE_IN = 16;
 
 interface Kept {

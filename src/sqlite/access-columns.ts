@@ -28,7 +28,7 @@ interface PackedImages {
 /** Site, path, layout, algorithm, digest. */
 export type ImageParts = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 
-/** Of memory for an image's digest; those of SHA-256 fill half of it. */
+/** The memory for an image's digest; those of SHA-256 fill half of it. */
 export const DIGEST_BYTES = 64;
 export const SHA256_BYTES = 32;
 /** The memory for digests begins with so many, and doubles. */
@@ -164,7 +164,7 @@ class Digests {
     return this.#size - 1;
   }
 
-  /** Of its own: a message holds the whole memory behind a view. */
+  /** In memory of its own: a message holds the whole memory behind a view. */
   packed(): Uint8Array {
     return Uint8Array.prototype.slice.call(this.#bytes, 0, this.#width * this.#size);
   }

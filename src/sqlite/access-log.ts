@@ -16,7 +16,7 @@ const LATE_MS = 120_000;
 const PACK_EVERY_MS = 600_000;
 /** A damaged day stays damaged, and its indexes are seconds of work. */
 const CLOSE_AGAIN_MS = 600_000;
-/** Of what the record may take on the disk, the sums over unsigned images may take that part; they can be made anew, and days cannot. */
+/** The part of the record's share of the disk that the sums over unsigned images may take; they can be made anew, and days cannot. */
 const UNSIGNED_SHARE = 1 / 4;
 
 export class SqliteAccessLog implements AccessLog {

@@ -319,7 +319,7 @@ class Signatures {
     return { image, signature };
   }
 
-  /** Of one site. */
+  /** What one site has. */
   countsOf(site: string): Pick<MovedMirror, 'images' | 'signatures'> {
     const sql = `
       SELECT count(*) AS images, coalesce(sum(signatures), 0) AS signatures

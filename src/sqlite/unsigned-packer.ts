@@ -50,9 +50,9 @@ export interface PackerLimits {
   readonly mostBytes?: number;
 }
 
-/** Of one image in one day. */
+/** What one image of one day takes. */
 const PIECE_ROW_BYTES = 16;
-/** Of an image that no other day has: 300,000 take 58 MB. */
+/** What an image that no other day has takes: 300,000 take 58 MB. */
 const NEW_IMAGE_BYTES = 200;
 /** New images that are written between two looks at the size. */
 const LOOK_EVERY = 4096;

@@ -43,9 +43,9 @@ interface PlacedSet {
 
 /** Another program may take the number that was free. */
 const TRIES = 3;
-/** Of the reserve, for what else a server writes when it stops and starts. */
+/** The share of the reserve that stays for what else a server writes when it stops and starts. */
 const LAST_TRY_LEAVES = 0.25;
-/** Of sets that can be fetched again, what is written and what waits for it: a crash may lose both, which is 500 sets. */
+/** How many sets that can be fetched again are written at once. A crash may lose them and as many that wait: 500 sets. */
 const BATCH = { items: 250, bytes: 16 * 1024 * 1024 };
 /** After a batch: a slow upstream gives some sets meanwhile, which share what the next one costs. */
 const PAUSE_MS = 100;

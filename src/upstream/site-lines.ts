@@ -36,7 +36,7 @@ export interface Lines {
   close(): Promise<void>;
 }
 
-/** Of a body that nobody reads: a longer one ends its connection. */
+/** A body that nobody reads ends its connection if it is longer. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
 /** `maxIdle`: connections that are kept for whoever asks next, to all origins together. */

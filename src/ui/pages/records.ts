@@ -273,7 +273,7 @@ async function exportRecord(context: PageContext, record: RecordName): Promise<P
   };
 }
 
-/** Of events, filters that one can be held against without a database. */
+/** Events follow only filters that an event can be checked against without a database. */
 function canFollow({ record, filter }: RecordQuestion): boolean {
   const { until, address, image } = filter;
   return until === null && (record === 'access' || (address === null && image === null));
