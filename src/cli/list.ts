@@ -79,7 +79,7 @@ export function nothingFound(server: string, { name, otherNames, filter }: Asked
 /** A folder of repositories, like `team`, looks like a repository, and nothing may be missing. */
 function howNamed(name: string | null, tag: string | null): string {
   if (name === null || tag !== null || parseImageName(DEFAULT_SITE, name) !== null) return '';
-  return '; a repository is named whole, like team/app: lookaside list lists all';
+  return '; a repository is named whole, like team/app: lookaside list lists all, and with --state withdrawn what was taken away';
 }
 
 type Signatures = AsyncIterable<StoredSignature>;

@@ -100,7 +100,7 @@ describe('list', () => {
     // the folder of a repository that is there, which an equal name does not find
     assert.equal(
       of('team'),
-      'https://sig.example has no signatures of team; a repository is named whole, like team/app: lookaside list lists all',
+      'https://sig.example has no signatures of team; a repository is named whole, like team/app: lookaside list lists all, and with --state withdrawn what was taken away',
     );
     const since = new Date('2026-11-22T10:00:00Z');
     assert.equal(

@@ -38,14 +38,23 @@ async function listFolder(context: PageContext): Promise<Content> {
   const siteLinks =
     sites.length > 1 &&
     html`<p class="actions"><span class="quiet">Site:</span>${sites.map((name) => (name === site ? html`<strong>${name}</strong>` : html`<a href="${context.link('repositories', { site: name })}">${name}</a>`))}</p>`;
-  const none = empty(
-    'Nothing is stored here yet',
-    html`A signer sends a signature with <code>lookaside push</code>; podman and skopeo can also sign straight into the tree of this server.`,
-  );
+  const none = empty('Nothing is stored here yet', ...firstSteps(site));
   return {
     title: 'Repositories',
     body: html`<div class="head"><h1>Repositories</h1><p class="lead">What is signed here. A pull was refused? <a href="${context.link('check')}">Check a pull</a> says why, and what to change.</p></div>${siteLinks}${(await tree(context, site, '')) ?? none}`,
   };
+}
+
+/** The commands by which the first signature comes. */
+function firstSteps(site: string): readonly Html[] {
+  if (site !== DEFAULT_SITE)
+    return [html`Fetch what a file names: <code>lookaside mirror sync ${site} FILE</code>`];
+  return [
+    html`On the server, add the signer's key and make a token:<pre tabindex="0">lookaside key add signer.asc
+lookaside token create --name pipeline > token</pre>`,
+    html`On the signer's machine, send the folder into which podman and skopeo sign:<pre tabindex="0">lookaside push --server URL --token-file token FOLDER</pre>`,
+    html`Where this server shares a tree with podman, <code>podman push --sign-by</code> is enough.`,
+  ];
 }
 
 /** The repositories below a folder, those of one folder together. Null: there are none. */
