@@ -55,6 +55,15 @@ test('what finds nothing is told with what it means and what to do', async () =>
   }
 });
 
+test('a search that finds nothing while the index is being built says so', async () => {
+  const repositories = { page: async () => ({ repositories: [], next: null, isComplete: false }) };
+  await using pages = await servePages({ services: { repositories } });
+  for (const text of [`registry.example/team/app@sha256:${HEX}`, 'team/nothing', '%'])
+    assert.match((await pages.get(`search?q=${encodeURIComponent(text)}`)).text, /The index is being built/);
+  for (const text of [FINGERPRINT, '192.0.2.7']) // neither is looked for in the index
+    assert.doesNotMatch((await pages.get(`search?q=${text}`)).text, /being built/);
+});
+
 test('an address leads who may audit straight to its reads, and others to the command', async () => {
   await using pages = await servePages();
   for (const role of ['auditor', 'admin'] as const) {

@@ -32,11 +32,28 @@ async function showFound(context: PageContext): Promise<Content | PageReply> {
     return redirect(context.link('access', { address: finding.address, asked, as: finding.understood }));
   const head = html`<div class="head"><h1>Search</h1><p role="status">Understood <span class="tag">${clip(asked, 120)}</span> as ${finding.understood}.</p></div>`;
   if (only === undefined)
-    return { title, status: 404, body: html`${head}${nothing(context, finding, asked)}` };
+    return {
+      title,
+      status: 404,
+      body: html`${head}${(await mayLack(context, finding)) && html`<p class="note open">The index is being built: what it does not have yet is not found. Search again in a moment.</p>`}${nothing(context, finding, asked)}`,
+    };
   return {
     title,
     body: html`${head}<div class="tablewrap"><table class="stacks"><thead><tr><th>Found</th><th>What</th></tr></thead><tbody>${finding.hits.map((hit) => row(context, hit))}</tbody></table></div>`,
   };
+}
+
+/** Whether the index of a site is still being built: what is asked for may lie there. Keys and addresses are not in it. */
+async function mayLack({ services }: PageContext, finding: Finding): Promise<boolean> {
+  if (finding.address !== null || isOfKeys(finding)) return false;
+  for (const { name: site } of services.places()) {
+    const { isComplete } = await services.repositories.page({
+      ...{ site, below: '', contains: '', after: null },
+      limit: 1,
+    });
+    if (!isComplete) return true;
+  }
+  return false;
 }
 
 function addressOf(context: PageContext, hit: Hit, query: Record<string, string> = {}): string {
@@ -62,7 +79,12 @@ function row(context: PageContext, hit: Hit): Html {
   }
 }
 
-function nothing(context: PageContext, { understood, image, address }: Finding, asked: string): Html {
+function isOfKeys({ understood }: Finding): boolean {
+  return understood.includes('key') || understood === 'a fingerprint';
+}
+
+function nothing(context: PageContext, finding: Finding, asked: string): Html {
+  const { image, address } = finding;
   if (address !== null) {
     return empty(
       'What came from an address is in the record of reads',
@@ -76,7 +98,7 @@ function nothing(context: PageContext, { understood, image, address }: Finding, 
       html`<a href="${imageLink(context, { site: image.site, name: imageName(image) })}">What to do about it</a>, or <a href="${repositoryLink(context, image.site, image.path)}">what else is signed in ${image.path === '' ? 'this folder' : image.path}</a>.`,
     );
   }
-  if (understood.includes('key') || understood === 'a fingerprint') {
+  if (isOfKeys(finding)) {
     return empty(
       'No registered key has that name',
       html`Signatures by it are of an unknown key. On the server, <code>lookaside key add FILE</code> registers it.`,
