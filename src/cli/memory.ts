@@ -5,11 +5,12 @@ import { getHeapStatistics } from 'node:v8';
 const MIB = 1024 * 1024;
 /** Beside the server there is a registry, perhaps, and the kernel's memory of the files. */
 const SHARE = 1 / 16;
-/** Sets are of use up to this much, also where the share is less: it may be twice the share then. */
-const ENOUGH_BYTES = 64 * MIB;
-const SHARE_IF_SMALL = 2 * SHARE;
 /** For the whole server, however large the machine is: some 120,000 images of one signature. */
 const MOST_BYTES = 256 * MIB;
+/** Of each process of a large machine. */
+const ENOUGH_BYTES = 64 * MIB;
+/** The promises about memory are tested with so much: docs/reliability.md, P7. */
+const WANTED_BYTES = 512 * MIB;
 
 export interface MemorySources {
   readonly machineBytes: number;
@@ -21,13 +22,23 @@ export interface MemorySources {
 
 /** Bytes for the sets of each of so many processes that answer reads. They take them as sets are read, not ahead. */
 export function setBytesOfEach(processes: number, sources: MemorySources = systemMemory()): number {
-  const { machineBytes, limitBytes, heapBytes } = sources;
-  const limit = limitBytes > 0 ? limitBytes : machineBytes;
-  const usable = Math.min(machineBytes, limit, 2 * heapBytes);
-  const least = Math.min(ENOUGH_BYTES, SHARE_IF_SMALL * usable);
+  const usable = Math.min(givenBytes(sources), 2 * sources.heapBytes);
   // each process of a large machine has enough of its own, as a set that it lacks costs two of them a look-up
   const most = Math.max(MOST_BYTES, processes * ENOUGH_BYTES);
-  return Math.floor(Math.min(Math.max(least, SHARE * usable), most) / processes);
+  return Math.floor(Math.min(SHARE * usable, most) / processes);
+}
+
+/** What the log says where the server may use less memory than it is tested with; null where it may use as much. */
+export function memoryShortage(
+  sources: MemorySources = systemMemory(),
+): { readonly givenMiB: number; readonly wantedMiB: number } | null {
+  const given = givenBytes(sources);
+  if (given >= WANTED_BYTES) return null;
+  return { givenMiB: Math.floor(given / MIB), wantedMiB: WANTED_BYTES / MIB };
+}
+
+function givenBytes({ machineBytes, limitBytes }: MemorySources): number {
+  return limitBytes > 0 ? Math.min(machineBytes, limitBytes) : machineBytes;
 }
 
 function systemMemory(): MemorySources {

@@ -43,7 +43,7 @@ import type { Mirror } from '../service/mirror.ts';
 import { createSyncJobs } from '../service/sync-jobs.ts';
 import { createPages } from '../ui/site.ts';
 import { type BannerInput, formatBanner } from './banner.ts';
-import { setBytesOfEach } from './memory.ts';
+import { memoryShortage, setBytesOfEach } from './memory.ts';
 import { usableProcessors } from './processors.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
@@ -86,6 +86,8 @@ export async function runServe({
   const log = createLog(config.logLevel);
   const processes = readingProcesses(config, log);
   const setBytes = setBytesOfEach(processes);
+  const shortage = memoryShortage();
+  if (shortage !== null) log.warn(shortage, LITTLE_MEMORY);
   const fleet =
     processes < 2
       ? null
@@ -239,6 +241,9 @@ function readingProcesses({ readers, read }: Config, log: Services['log']): numb
   if (wanted > 1 && read === 'token') log.warn({ readers: wanted }, READERS_IN_VAIN);
   return wanted;
 }
+
+const LITTLE_MEMORY =
+  'the memory that this machine, container or service gives is less than the server is tested with: many large uploads at once may have the kernel end it, and clients then have to try again; give it more (--memory, resources.limits.memory or MemoryMax=)';
 
 const READERS_IN_VAIN =
   'LOOKASIDE_READERS helps nothing while LOOKASIDE_READ is token: one process knows the tokens, and answers all reads; leave it out, or set it to auto';

@@ -21,7 +21,7 @@ import type {
 import type { Judgement } from '../domain/verdict.ts';
 import type { CommandName, Commands, Judged } from './commands.ts';
 import { FolderEntries } from './folder-entries.ts';
-import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
+import { findDamage, isCorruption, keepFewPages, messageOf, openForReading } from './open.ts';
 import { RecordedDigests } from './recorded-digests.ts';
 import { Repositories } from './repositories.ts';
 import { Verdicts } from './verdicts.ts';
@@ -533,6 +533,7 @@ class Statements {
 function readStatements(file: string): Statements {
   const db = openForReading(file, 'index');
   try {
+    keepFewPages(db);
     return new Statements(db);
   } catch (error) {
     db.close();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type MemorySources, setBytesOfEach } from '../../src/cli/memory.ts';
+import { type MemorySources, memoryShortage, setBytesOfEach } from '../../src/cli/memory.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -20,31 +20,40 @@ describe('the memory for sets', () => {
     assert.equal(on({}), 256);
   });
 
-  test('is 64 MiB where a sixteenth is less, and no more than an eighth', () => {
+  test('is a sixteenth of a small machine too: all else takes most of the little that there is', () => {
     assert.equal(on({ machineBytes: GIB }), 64);
-    assert.equal(on({ machineBytes: 512 * MIB }), 64);
-    assert.equal(on({ machineBytes: 256 * MIB }), 32);
+    assert.equal(on({ machineBytes: 512 * MIB }), 32);
+    assert.equal(on({ machineBytes: 256 * MIB }), 16);
   });
 
   test('is that of the container or service where it has a limit', () => {
     assert.equal(on({ limitBytes: 2 * GIB }), 128);
-    assert.equal(on({ limitBytes: 256 * MIB }), 32);
+    assert.equal(on({ limitBytes: 256 * MIB }), 16);
     assert.equal(on({ limitBytes: 0 }), 256); // no control groups
   });
 
   test('is less where V8 is given a smaller heap', () => {
     assert.equal(on({ heapBytes: GIB }), 128);
-    assert.equal(on({ heapBytes: 128 * MIB }), 32);
+    assert.equal(on({ heapBytes: 128 * MIB }), 16);
   });
 
   test('is shared by all processes that answer reads, of which each has 64 MiB where there is room', () => {
     assert.equal(on({ processes: 2 }), 128);
     assert.equal(on({ processes: 8 }), 64);
     assert.equal(on({ processes: 8, machineBytes: 4 * GIB }), 32);
-    assert.equal(on({ processes: 2, limitBytes: 512 * MIB }), 32);
+    assert.equal(on({ processes: 2, limitBytes: 512 * MIB }), 16);
   });
 
   test('is whole on this machine', () => {
     assert.ok(Number.isSafeInteger(setBytesOfEach(3)));
   });
+});
+
+test('less memory than the server is tested with is told, with how much there is and how much is wanted', () => {
+  const of = (machineBytes: number, limitBytes: number) =>
+    memoryShortage({ machineBytes, limitBytes, heapBytes: GIB });
+  assert.equal(of(24 * GIB, 512 * MIB), null);
+  assert.equal(of(512 * MIB, 0), null);
+  assert.deepEqual(of(24 * GIB, 256 * MIB), { givenMiB: 256, wantedMiB: 512 });
+  assert.deepEqual(of(384 * MIB, 2 ** 64), { givenMiB: 384, wantedMiB: 512 });
 });

@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { newestVersion } from '../../src/sqlite/migrate.ts';
-import { inTransaction, openForReading, openForWriting, UnusableFile } from '../../src/sqlite/open.ts';
+import {
+  inTransaction,
+  keepFewPages,
+  openForReading,
+  openForWriting,
+  UnusableFile,
+} from '../../src/sqlite/open.ts';
 import { temporaryFolder } from './scratch.ts';
 
 const KINDS = ['state', 'index', 'access'] as const;
@@ -93,4 +99,13 @@ describe('a database', () => {
     openForWriting(file, 'state').close();
     assert.equal(statSync(file, { bigint: true }).mtimeNs, before);
   });
+});
+
+it('a connection that keeps few pages gives back what others keep', (t) => {
+  const db = openForWriting(join(temporaryFolder(t), 'index.db'), 'index');
+  const kept = () => Number(db.pragma('cache_size', { simple: true }));
+  const before = kept();
+  keepFewPages(db);
+  assert.ok(before < -8000 && kept() === -2048, `${before} ${kept()}`);
+  db.close();
 });
