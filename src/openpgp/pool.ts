@@ -15,6 +15,13 @@ import { CLEAN_LIMIT_MS, EXAMINE_LIMIT_MS } from './limits.ts';
 const THREADS = 2;
 /** Jobs that a thread has which no upload waits for: it takes the next by itself, so that it never waits for this thread in between. */
 const JOBS_AHEAD = 16;
+/** Of uploads it has fewer, as all others go to another thread when one of them takes long. */
+const UPLOADS_AHEAD = 4;
+/**
+ * How long an upload waits before a second thread helps. Each thread compiles all code for itself, and takes twice as long for each
+ * of its first 1,800 signatures, so one that has done many is the quicker one: docs/performance.md.
+ */
+const HELP_AFTER_MS = 100;
 /** How much longer an idle job may take: its thread gives way to all others. */
 const IDLE_PATIENCE = 4;
 const START_LIMIT_MS = 30_000;
@@ -29,6 +36,8 @@ export interface VerifierOptions {
   readonly examineLimitMs?: number;
   /** How long the certificates of one file may take. Default 5 s. */
   readonly cleanLimitMs?: number;
+  /** How long uploads wait before another thread does some. Default 100 ms. */
+  readonly helpAfterMs?: number;
   /** Jobs of one urgency that may wait. Default 1024. */
   readonly maxQueued?: number;
   /** The bytes of those jobs. Default 128 MiB. */
@@ -48,6 +57,7 @@ interface Job {
   readonly now: Date;
   readonly urgency: Urgency;
   readonly limitMs: number;
+  readonly queuedAtMs: number;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -58,6 +68,10 @@ class Queue {
 
   get count(): number {
     return this.#jobs.length;
+  }
+
+  get first(): Job | null {
+    return this.#jobs[0] ?? null;
   }
 
   hasRoom(sizeBytes: number, maxCount: number, maxBytes: number): boolean {
@@ -154,19 +168,24 @@ class Pool implements Verifier {
       }
       // the cast: the thread answers each job with its own output
       const settle = (output: unknown) => resolve(output as Jobs[Name]['output']);
-      queue.push({ name, bytes, now, urgency, limitMs, resolve: settle, reject });
+      const queuedAtMs = performance.now();
+      queue.push({ name, bytes, now, urgency, limitMs, queuedAtMs, resolve: settle, reject });
       this.#next();
     });
   }
 
-  /** Gives waiting jobs to resting threads, and to new threads while more are allowed. */
   #next(): void {
-    for (;;) {
-      const resting = [...this.#threads].find(({ isResting }) => isResting);
-      if (resting === undefined && (this.#isClosed || this.#threads.size >= this.#maxThreads)) break;
-      const job = this.#nextJob();
+    while (this.#queues.upload.count > 0) {
+      const thread = this.#threadForUpload();
+      const job = thread === null ? null : this.#queues.upload.shift();
       if (job === null) break;
-      (resting ?? this.#startThread()).take([job]);
+      thread?.take([job]);
+    }
+    while (this.#queues.upload.count === 0 && this.#mayTakeBackground()) {
+      const thread = this.#queues.background.count === 0 ? null : this.#freeThread();
+      const job = thread === null ? null : this.#queues.background.shift();
+      if (job === null) break;
+      thread?.take([job]);
     }
     this.#giveAhead();
     if (this.#isClosed || this.#queues.idle.count === 0) return;
@@ -174,12 +193,34 @@ class Pool implements Verifier {
     this.#giveMore(this.#idleThread, this.#queues.idle);
   }
 
+  /** A thread that rests, or a new one while more are allowed. */
+  #freeThread(): Thread | null {
+    const resting = [...this.#threads].find(({ isResting }) => isResting);
+    if (resting !== undefined) return resting;
+    return this.#isClosed || this.#threads.size >= this.#maxThreads ? null : this.#startThread();
+  }
+
+  /** One thread for all as long as it suffices. A single thread has one job at a time: what is more urgent goes ahead of what waits. */
+  #threadForUpload(): Thread | null {
+    const atUploads = [...this.#threads].filter(({ urgency, isSlow }) => urgency === 'upload' && !isSlow);
+    const withRoom = atUploads.find(({ count }) => count < UPLOADS_AHEAD);
+    if (withRoom !== undefined && this.#maxThreads > 1) return withRoom;
+    const needsHelp = atUploads.length === 0 || this.#haveUploadsWaited(atUploads);
+    return needsHelp ? this.#freeThread() : null;
+  }
+
+  /** Not for a thread that still starts: another one would not be there sooner. */
+  #haveUploadsWaited(atUploads: readonly Thread[]): boolean {
+    const { first } = this.#queues.upload;
+    if (first === null) return false;
+    const sinceMs = Math.max(first.queuedAtMs, ...atUploads.map(({ readyAtMs }) => readyAtMs));
+    return performance.now() - sinceMs >= (this.#options.helpAfterMs ?? HELP_AFTER_MS);
+  }
+
   // The last of several threads is left to uploads, so that they never wait for background jobs.
-  #nextJob(): Job | null {
-    const upload = this.#queues.upload.shift();
-    if (upload !== null) return upload;
+  #mayTakeBackground(): boolean {
     const inBackground = [...this.#threads].filter(({ urgency }) => urgency === 'background').length;
-    return inBackground < Math.max(1, this.#maxThreads - 1) ? this.#queues.background.shift() : null;
+    return inBackground < Math.max(1, this.#maxThreads - 1);
   }
 
   /**
@@ -208,7 +249,7 @@ class Pool implements Verifier {
   #startThread(): Thread {
     const thread = this.#newThread(false, (untouched) => {
       this.#threads.delete(thread);
-      this.#leave('background', untouched);
+      this.#leave(untouched);
     });
     this.#threads.add(thread);
     return thread;
@@ -217,20 +258,25 @@ class Pool implements Verifier {
   #startIdleThread(): Thread {
     return this.#newThread(true, (untouched) => {
       this.#idleThread = null;
-      this.#leave('idle', untouched);
+      this.#leave(untouched);
     });
   }
 
   #newThread(givesWay: boolean, onEnd: ThreadEvents['onEnd']): Thread {
-    const { script } = this.#options;
-    const events = { onAnswer: () => this.#next(), onEnd };
-    return new Thread({ script, givesWay, keyring: this.#keyring }, events);
+    const { script, helpAfterMs = HELP_AFTER_MS } = this.#options;
+    const events = {
+      onAnswer: () => this.#next(),
+      onSlow: (jobs: readonly Job[]) => this.#leave(jobs),
+      onEnd,
+    };
+    return new Thread({ script, givesWay, helpAfterMs, keyring: this.#keyring }, events);
   }
 
-  /** What a thread that has ended did not come to. */
-  #leave(urgency: Urgency, untouched: readonly Job[]): void {
+  /** What a thread did not come to: jobs of one urgency. */
+  #leave(untouched: readonly Job[]): void {
+    const [first] = untouched;
     if (this.#isClosed) for (const job of untouched) job.reject(closed());
-    else this.#queues[urgency].putBack(untouched);
+    else if (first !== undefined) this.#queues[first.urgency].putBack(untouched);
     this.#next();
   }
 }
@@ -238,11 +284,14 @@ class Pool implements Verifier {
 interface ThreadOptions {
   readonly script: URL | undefined;
   readonly givesWay: boolean;
+  readonly helpAfterMs: number;
   readonly keyring: readonly Uint8Array[];
 }
 
 interface ThreadEvents {
   readonly onAnswer: () => void;
+  /** With the uploads that wait for one that takes long: they are no longer this thread's. */
+  readonly onSlow: (others: readonly Job[]) => void;
   /** With the jobs that it had ahead: nothing was done of them. */
   readonly onEnd: (untouched: readonly Job[]) => void;
 }
@@ -251,14 +300,19 @@ interface ThreadEvents {
 class Thread {
   readonly #events: ThreadEvents;
   readonly #worker: Worker;
+  readonly #helpAfterMs: number;
   /** The first is under way, and the others are taken in their order. */
   #jobs: Job[] = [];
+  /** Those of them that another thread has since: their answers are not wanted. */
+  readonly #leftToOthers = new Set<Job>();
   #timer: NodeJS.Timeout | null = null;
-  #isReady = false;
+  #isSlow = false;
+  #readyAtMs: number | null = null;
   #isEnding = false;
 
-  constructor({ script, givesWay, keyring }: ThreadOptions, events: ThreadEvents) {
+  constructor({ script, givesWay, helpAfterMs, keyring }: ThreadOptions, events: ThreadEvents) {
     this.#events = events;
+    this.#helpAfterMs = helpAfterMs;
     this.#worker = new Worker(script ?? new URL('./worker.js', import.meta.url), {
       name: 'verifier',
       workerData: { givesWay } satisfies ThreadData,
@@ -282,6 +336,16 @@ class Thread {
 
   get count(): number {
     return this.#jobs.length;
+  }
+
+  /** By performance.now(); infinite as long as it starts. */
+  get readyAtMs(): number {
+    return this.#readyAtMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether the upload under way takes long, so that no other should wait for it. */
+  get isSlow(): boolean {
+    return this.#isSlow;
   }
 
   get urgency(): Urgency | null {
@@ -310,17 +374,18 @@ class Thread {
   async end(reason: LookasideError): Promise<void> {
     if (this.#isEnding) return;
     this.#isEnding = true;
-    const [underWay, ...untouched] = this.#jobs;
+    const [underWay, ...behind] = this.#jobs;
+    const untouched = behind.filter((job) => !this.#leftToOthers.has(job));
     this.#jobs = [];
     this.#rest();
-    underWay?.reject(reason);
+    if (underWay !== undefined && !this.#leftToOthers.has(underWay)) underWay.reject(reason);
     this.#events.onEnd(untouched);
     await this.#worker.terminate();
   }
 
   #take(reply: Reply): void {
     if (reply.outcome === 'ready') {
-      this.#isReady = true;
+      this.#readyAtMs = performance.now();
       if (this.#jobs.length > 0) this.#watch();
       return;
     }
@@ -328,21 +393,36 @@ class Thread {
     if (job === undefined) return; // end() has already rejected it
     if (this.#jobs.length > 0) this.#watch();
     else this.#rest();
-    if (reply.outcome === 'done') job.resolve(reply.output);
-    else job.reject(errorOf(reply));
+    if (!this.#leftToOthers.delete(job)) {
+      if (reply.outcome === 'done') job.resolve(reply.output);
+      else job.reject(errorOf(reply));
+    }
     this.#events.onAnswer();
   }
 
   /** The job under way has its time from now on. */
   #watch(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
-    const limitMs = this.#isReady ? (this.#jobs[0]?.limitMs ?? 0) : START_LIMIT_MS;
+    this.#isSlow = false;
+    const isReady = this.#readyAtMs !== null;
+    const limitMs = isReady ? (this.#jobs[0]?.limitMs ?? 0) : START_LIMIT_MS;
     const giveUp = () => void this.end(busy(`verification took longer than ${limitMs} ms. Try again later`));
-    this.#timer = setTimeout(giveUp, limitMs);
+    if (!isReady || this.urgency !== 'upload' || limitMs <= this.#helpAfterMs) {
+      this.#timer = setTimeout(giveUp, limitMs);
+      return;
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = setTimeout(giveUp, limitMs - this.#helpAfterMs);
+      this.#isSlow = true;
+      const others = this.#jobs.slice(1).filter((job) => !this.#leftToOthers.has(job));
+      for (const job of others) this.#leftToOthers.add(job);
+      this.#events.onSlow(others);
+    }, this.#helpAfterMs);
   }
 
   #rest(): void {
     this.#worker.unref();
+    this.#isSlow = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }

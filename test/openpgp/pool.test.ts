@@ -72,19 +72,21 @@ describe('a verification thread', () => {
   }
 
   for (const how of ['hang', 'throw', 'exit', 'hoard']) {
-    test(`that fails (${how}) loses one of the background jobs that it has, and the others are done`, () =>
-      withVerifier({ threads: 2, examineLimitMs: how === 'hang' ? 500 : PATIENT_MS }, async (verifier) => {
-        const names = Array.from({ length: 50 }, (_, number) => `job ${number}`);
-        const orders = [...names.slice(0, 10), how, ...names.slice(10)];
-        const outcomes = await Promise.allSettled(orders.map((what) => order(verifier, what, 'background')));
-        const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-        assert.deepEqual(
-          done,
-          names.map((what) => `${what} with 0 certificates`),
-        );
-        const lost = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
-        assert.ok(lost.length === 1 && isBusy(lost[0]));
-      }));
+    for (const urgency of ['background', 'upload'] as const) {
+      test(`that fails (${how}) loses one of the jobs that it has (${urgency}), and the others are done`, () =>
+        withVerifier({ threads: 2, examineLimitMs: how === 'hang' ? 500 : PATIENT_MS }, async (verifier) => {
+          const names = Array.from({ length: 50 }, (_, number) => `job ${number}`);
+          const orders = [...names.slice(0, 10), how, ...names.slice(10)];
+          const outcomes = await Promise.allSettled(orders.map((what) => order(verifier, what, urgency)));
+          const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+          assert.deepEqual(
+            done,
+            names.map((what) => `${what} with 0 certificates`),
+          );
+          const lost = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+          assert.ok(lost.length === 1 && isBusy(lost[0]));
+        }));
+    }
   }
 
   test('that cannot be started answers each job with BUSY', () =>
@@ -138,16 +140,57 @@ describe('the queue for verification', () => {
   test('gives an upload the thread of the background once that has done the jobs that it has', () =>
     withVerifier({ threads: 2 }, async (verifier) => {
       const done: unknown[] = [];
+      const hanging = assert.rejects(order(verifier, 'hang'), isBusy);
+      await order(verifier, 'first'); // by the other thread, once the first is known to take long
       const all = Array.from({ length: 100 }, (_, number) =>
         order(verifier, `background ${number}`, 'background').then((what) => done.push(what)),
       );
-      const hanging = assert.rejects(order(verifier, 'hang'), isBusy);
       await order(verifier, 'upload').then((what) => done.push(what));
       const before = done.indexOf('upload with 0 certificates');
       assert.ok(before <= 16, `${before} jobs of the background were done before`);
       await Promise.all(all);
       await verifier.close();
       await hanging;
+    }));
+
+  test('has one thread do all uploads as long as it suffices', () =>
+    withVerifier({ threads: 2, helpAfterMs: PATIENT_MS }, async (verifier) => {
+      const threads = new Set<unknown>();
+      for (let round = 0; round < 5; round += 1) {
+        const together = Array.from({ length: 8 }, () => order(verifier, 'which'));
+        for (const thread of await Promise.all(together)) threads.add(thread);
+      }
+      assert.equal(threads.size, 1);
+    }));
+
+  test('has another thread help once uploads have waited', () =>
+    withVerifier({ threads: 2, helpAfterMs: 0 }, async (verifier) => {
+      const threads = await Promise.all(Array.from({ length: 1000 }, () => order(verifier, 'which')));
+      assert.equal(new Set<unknown>(threads).size, 2);
+    }));
+
+  test('has uploads done by another thread while one of them takes long', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const hanging = assert.rejects(order(verifier, 'hang'), isBusy);
+      const behind = Array.from({ length: 20 }, (_, number) => order(verifier, `upload ${number}`));
+      assert.deepEqual(
+        await Promise.all(behind),
+        behind.map((_, number) => `upload ${number} with 0 certificates`),
+      );
+      await verifier.close();
+      await hanging;
+    }));
+
+  test('answers each upload once that two threads have', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const orders = ['long', 'a', 'b', 'c', 'd', 'e'];
+      const first = await Promise.all(orders.map((what) => order(verifier, what)));
+      // those that the first thread had behind the long one, it does too
+      const second = await Promise.all(orders.slice(1).map((what) => order(verifier, what)));
+      assert.deepEqual(
+        [...first, ...second],
+        [...orders, ...orders.slice(1)].map((what) => `${what} with 0 certificates`),
+      );
     }));
 
   test('keeps one thread for uploads, however much is done in the background', () =>

@@ -1,9 +1,12 @@
 // A verification thread that does what a job's bytes tell it: what a hostile signature might bring a real one to.
-import { parentPort } from 'node:worker_threads';
+import { parentPort, threadId } from 'node:worker_threads';
 import type { Reply, Request } from '../../src/openpgp/jobs.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('scripted-worker is started by the pool');
+
+/** Longer than other uploads wait for it. */
+const LONG_MS = 400;
 
 let keyring: readonly Uint8Array[] = [];
 
@@ -30,13 +33,18 @@ function answerTo(order: string): Reply | Promise<never> {
       return process.exit(1);
     case 'hoard':
       return hoard();
+    case 'long':
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LONG_MS);
+      break;
+    case 'which':
+      return { outcome: 'done', output: threadId };
     case 'refuse':
       return { outcome: 'failed', code: 'TOO_LARGE', message: 'too many', detail: { most: 64 } };
     case 'fail':
       return { outcome: 'failed', code: null, message: 'a bug', detail: null };
     default:
-      return { outcome: 'done', output: `${order} with ${keyring.length} certificates` };
   }
+  return { outcome: 'done', output: `${order} with ${keyring.length} certificates` };
 }
 
 reply({ outcome: 'ready' });
