@@ -21,7 +21,7 @@ const UPLOADS_AHEAD = 4;
  * How long an upload waits before a second thread helps. Each thread compiles all code for itself, and takes twice as long for each
  * of its first 1,800 signatures, so one that has done many is the quicker one: docs/performance.md.
  */
-const HELP_AFTER_MS = 100;
+const HELP_AFTER_MS = 200;
 /** How much longer an idle job may take: its thread gives way to all others. */
 const IDLE_PATIENCE = 4;
 const START_LIMIT_MS = 30_000;
@@ -36,7 +36,7 @@ export interface VerifierOptions {
   readonly examineLimitMs?: number;
   /** How long the certificates of one file may take. Default 5 s. */
   readonly cleanLimitMs?: number;
-  /** How long uploads wait before another thread does some. Default 100 ms. */
+  /** How long uploads wait before another thread does some. Default 200 ms. */
   readonly helpAfterMs?: number;
   /** Jobs of one urgency that may wait. Default 1024. */
   readonly maxQueued?: number;
