@@ -7,7 +7,8 @@ import type { FolderPage, RecordedSignature, SignatureSet, SignatureStore } from
 import { withdrawnOf } from '../domain/tombstone.ts';
 import type { Stamps } from '../domain/tree.ts';
 import { sameSignatures, toEntries } from './image-state.ts';
-import { createLooker, type Look, type TreeAndIndex } from './look.ts';
+import { type Asked, createLooker, type Look, type TreeAndIndex } from './look.ts';
+import { createLooksBefore } from './looks-before.ts';
 
 export interface TreeStoreOptions extends TreeAndIndex {
   /** SHA-256 of the bytes in hex. */
@@ -46,6 +47,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   const { lookSettled, askOrNone, recordedOrNone, isComplete } = createLooker(options);
   const origins = new WeakMap<SignatureSet, Origin>();
   const oneReadPerImage = createSingleFlight<SignatureSet>();
+  const looksBefore = createLooksBefore(options);
   let generation = 0;
 
   function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
@@ -101,13 +103,38 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
       // from here on only the index changes the set; before the end of the scan, `uploads` may change it too
       return toSet(known, { signatures: recorded, stamps: null, isSettled: changes.isScanned });
     }
-    // nothing was awaited since; rows that are there may have changed during the look-ups above
-    const seen = await lookSettled(image, asked.recorded.length === 0 ? asked : undefined);
+    const writes = index.peekWrites();
+    const again = await seenBefore(image, asked, known);
+    if (again !== null) return again;
+    // rows that are there may have changed during the look-ups above, and others may have come while the disk was asked
+    const isAsAsked = asked.recorded.length === 0 && index.peekWrites() === writes;
+    const seen = await lookSettled(image, isAsAsked ? asked : undefined);
     report(image, seen.problems);
     // a new file beside recorded ones may be `extra`: only a scan of the checked index decides that
     if (seen.recorded.length === 0 || options.takesAll === true) keepInIndex(image, seen);
     tend(image, seen);
+    if (isYoung(asked)) looksBefore.keep(image, seen);
     return toSet(known, { signatures: seen.signatures, stamps: null });
+  }
+
+  /** The index is being built: what it tells of an image proves nothing yet. */
+  function isYoung({ isWhole }: Asked): boolean {
+    return !isWhole && !changes.isScanned && options.takesAll !== true;
+  }
+
+  /** The set without another look, while the index is being built; null: a look must tell. */
+  async function seenBefore(
+    image: ImageId,
+    asked: Asked,
+    known: SignatureSet | undefined,
+  ): Promise<SignatureSet | null> {
+    if (!isYoung(asked)) {
+      looksBefore.forgetAll();
+      return null;
+    }
+    const served = known === undefined ? [] : (origins.get(known)?.signatures ?? []);
+    const signatures = await looksBefore.again(image, asked, served);
+    return signatures === null ? null : toSet(known, { signatures, stamps: null });
   }
 
   /** Whether the index lacks uploads of the image: they are not recorded yet, or the index is an older copy. */
