@@ -19,7 +19,7 @@ export function sharedState(
   tombstones: readonly Tombstone[],
 ): ImageState {
   if (onDisk === null) return { signatures: [], problems: [] };
-  const readable = onDisk.files.flatMap(toRecorded);
+  const readable = recordable(onDisk);
   return {
     signatures: withinLimit(withFillers(readable, tombstones)),
     problems: [...cameBack(image, onDisk, withdrawnOf(tombstones)), ...diskProblems(image, onDisk)],
@@ -131,6 +131,11 @@ export function toEntries(signatures: readonly RecordedSignature[]): readonly Se
   return signatures.map(({ sha256, sizeBytes, storedAt, bytes, isFiller = false }) => {
     return { sha256, sizeBytes, storedAt, bytes, ...(isFiller ? { isFiller } : {}) };
   });
+}
+
+/** The files that could be served, as they would be recorded. */
+export function recordable({ files }: ImageFolder): readonly RecordedSignature[] {
+  return files.flatMap(toRecorded);
 }
 
 function toRecorded(file: SignatureFile): RecordedSignature[] {

@@ -10,6 +10,8 @@ import {
   hasUnrecorded,
   type ImageState,
   ownedState,
+  recordable,
+  sameSignatures,
   sharedState,
   type UploadedBytes,
 } from './image-state.ts';
@@ -51,7 +53,7 @@ export interface Looker {
   /** @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
   look(image: ImageId): Promise<Look>;
   /**
-   * As look(), of a folder that was read already, when the index had no row of the image. It must be untouched since.
+   * As look(), of a folder that was read already. It must be untouched since.
    * @throws STORE_UNAVAILABLE, INDEX_UNUSABLE
    */
   lookAtNew(image: ImageId, onDisk: ImageFolder): Promise<Look>;
@@ -211,9 +213,10 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     async lookAtNew(image, onDisk) {
       const version = changes.versionOf(image);
       const recorded = await index.recorded(image);
-      // an upload since the walk came into the folder is the truth, whatever was read
-      if (recorded.length > 0) return lookBeside(image, await ask(image));
-      // what is complete does not matter to an image without rows
+      // an upload since the walk came into the folder is the truth, whatever was read; a read that came first has recorded the same
+      const isAsRead = recorded.length === 0 || sameSignatures(recorded, recordable(onDisk));
+      if (!isAsRead) return lookBeside(image, await ask(image));
+      // what is complete does not matter to an image without rows, nor to one of whose files none is without a row
       return compare(image, { version, isWhole: false, recorded }, onDisk);
     },
     async lookSettled(image, first) {

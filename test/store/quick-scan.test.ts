@@ -378,6 +378,40 @@ test('a scan of an index that was lost takes what was uploaded as it was uploade
   assert.deepEqual([...new Set(opened.looks)], [imageFolder(withdrawn)]);
 });
 
+test('what a read has recorded just as the walk has read it is not read again', async () => {
+  const looked = new Set<string>();
+  await using opened = await open({
+    kind: 'owned',
+    imagesAPack: 2,
+    isQuick: true,
+    between: (ports) => ({
+      ...ports,
+      tree: {
+        ...ports.tree,
+        readImage(folder, ...numbers) {
+          looked.add(folder);
+          return ports.tree.readImage(folder, ...numbers);
+        },
+      },
+    }),
+  });
+  const folders: string[] = [];
+  for (const tag of 'abcdefghijkl') folders.push(await layImage(opened.root, `team/${tag}`, ONE));
+  const { index } = opened.databases;
+  const image = imageIn(folders.at(-1) ?? '');
+  const own = { number: 1, sha256: sha256Hex(ONE), sizeBytes: ONE.length, storedAt: LONG_AGO, bytes: ONE };
+  let recording: Promise<void> | null = null;
+  const counts = await opened.scanner.scan(SITE, {
+    onProgress() {
+      recording ??= index.record([{ image, signatures: [own] }]);
+    },
+  });
+  assert.ok(recording !== null);
+  assert.deepEqual([counts.images, counts.signatures, counts.problems], [12, 12, 0]);
+  assert.equal(looked.has(imageFolder(image)), false);
+  assert.deepEqual(await recordedOf(opened, image), [`1 ${sha256Hex(ONE)}`]);
+});
+
 test('what a read has recorded while the walk went on is kept as it is', async () => {
   await using opened = await open({ kind: 'owned', imagesAPack: 2 });
   const folders = [];
