@@ -26,6 +26,8 @@ export interface LooksBefore {
     asked: Asked,
     served: readonly RecordedSignature[],
   ): Promise<readonly RecordedSignature[] | null>;
+  /** Whether another look would find `served`, what is served of the image in memory, told at once. False also when only again() may tell. */
+  peekSame(image: ImageId, served: readonly RecordedSignature[]): boolean;
   forgetAll(): void;
 }
 
@@ -45,6 +47,17 @@ export function createLooksBefore({ tree, changes, hasProblems }: LooksBeforeOpt
     sizeCalculation: ({ signatures }) => 1 + signatures.length,
   });
 
+  /** Null: with these signatures, or in its state, a look must tell. */
+  function stampsOf(
+    image: ImageId,
+    version: number,
+    signatures: readonly RecordedSignature[],
+  ): Stamps | null {
+    const before = looks.get(imageKey(image));
+    if (before?.version !== version || changes.isPending(image) || hasProblems(image)) return null;
+    return sameSignatures(before.signatures, signatures) ? before.stamps : null;
+  }
+
   return {
     keep(image, seen) {
       const { stamps, version, signatures } = seen;
@@ -53,15 +66,17 @@ export function createLooksBefore({ tree, changes, hasProblems }: LooksBeforeOpt
       looks.set(imageKey(image), { version, stamps, signatures: withoutBytes });
     },
     async again(image, { version, recorded }, served) {
-      const before = looks.get(imageKey(image));
-      if (before?.version !== version || changes.isPending(image) || hasProblems(image)) return null;
       // rows that are what was seen make no difference to a look, as there was nothing beside it; with other rows one may find damage
       const signatures = recorded.length > 0 ? recorded : served;
-      if (!sameSignatures(before.signatures, signatures)) return null;
+      const stamps = stampsOf(image, version, signatures);
+      if (stamps === null) return null;
       const folder = imageFolder(image);
-      const { stamps } = before;
       if (!tree.peekUnchanged(folder, stamps) && !(await tree.isUnchanged(folder, stamps))) return null;
       return version === changes.versionOf(image) ? signatures : null;
+    },
+    peekSame(image, served) {
+      const stamps = stampsOf(image, changes.versionOf(image), served);
+      return stamps !== null && tree.peekUnchanged(imageFolder(image), stamps);
     },
     forgetAll() {
       if (looks.size > 0) looks.clear();

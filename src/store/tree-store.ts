@@ -69,7 +69,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   function peekHolds(image: ImageId, known: SignatureSet): boolean {
-    const stamps = options.kind === 'shared' ? stampsOf(image, known) : null;
+    if (options.kind === 'owned') return peekSeenBefore(image, known);
+    const stamps = stampsOf(image, known);
     return stamps !== null && tree.peekUnchanged(imageFolder(image), stamps);
   }
 
@@ -135,6 +136,15 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     const served = known === undefined ? [] : (origins.get(known)?.signatures ?? []);
     const signatures = await looksBefore.again(image, asked, served);
     return signatures === null ? null : toSet(known, { signatures, stamps: null });
+  }
+
+  /**
+   * Rows of the image that are written meanwhile have its set forgotten. That all rows may be others does not matter: the set is what lies
+   * on the disk.
+   */
+  function peekSeenBefore(image: ImageId, known: SignatureSet): boolean {
+    const served = changes.isScanned ? undefined : origins.get(known)?.signatures;
+    return served !== undefined && looksBefore.peekSame(image, served);
   }
 
   /** Whether the index lacks uploads of the image: they are not recorded yet, or the index is an older copy. */
