@@ -26,5 +26,11 @@ export function refuse(req: IncomingMessage): LookasideError | null {
   }
   // Node.js silently keeps the first of two Host lines; a proxy in front of us may keep the last
   if (hosts > 1) return new LookasideError('REQUEST_INVALID', 'the request has several Host lines; send one');
+  if (hosts === 0 && req.httpVersion === '1.1') {
+    return new LookasideError(
+      'REQUEST_INVALID',
+      'the request has no Host line, which HTTP/1.1 demands; send one',
+    );
+  }
   return null;
 }

@@ -49,6 +49,7 @@ const LIMITS = {
   requestTimeout: 0, // each route says how long its body may take
   keepAliveTimeout: 5000,
   connectionsCheckingInterval: 1000,
+  requireHostHeader: false, // the guard says what is wrong; Node.js would answer without a word
 } satisfies ServerOptions;
 const IDLE_SOCKET_MS = 30_000;
 const IDLE_GRACE_MS = 1000;
@@ -148,7 +149,7 @@ function createServer({
     tls === null
       ? createHttpServer(limits, handler)
       : createHttpsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, handler);
-  server.on('checkContinue', handler);
+  answerThemAll(server, handler);
   answerUnparsed(server, { begunOn, lastOn });
   if (tls !== null) answerPlainHttp(server, onPlainHttp);
   closeIdle(server, idleMs, begunOn);
@@ -161,6 +162,15 @@ interface Counted {
   readonly turns: InTurn;
   /** The open connections. */
   readonly open: { readonly size: number };
+}
+
+/**
+ * Also the requests that Node.js would answer itself. RFC 9110 section 10.1.1 lets a server ignore an expectation that it does
+ * not know, and a read of a signature is never answered with 417.
+ */
+function answerThemAll(server: Server, handler: RequestListener): void {
+  server.on('checkContinue', handler);
+  server.on('checkExpectation', handler);
 }
 
 /** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
@@ -379,7 +389,7 @@ export async function listenOnSocket(
   }
   const { handler, begunOn, lastOn } = inTurn(handleAny);
   const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
-  server.on('checkContinue', handler);
+  answerThemAll(server, handler);
   answerUnparsed(server, { begunOn, lastOn });
   // the socket is made within the call, so that this mask applies to no other file
   const mask = process.umask(0o177);

@@ -51,6 +51,20 @@ describe('a listener', () => {
     }
   });
 
+  test('hands over also what Node.js would answer itself: an unknown expectation, and a request without Host', async () => {
+    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+    try {
+      for (const lines of ['Host: a\r\nExpect: x\r\n', '']) {
+        const request = `GET / HTTP/1.1\r\nConnection: close\r\n${lines}\r\n`;
+        const answer = (await sendRaw(server.port, request)).toString();
+        assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/, lines);
+      }
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
   test('ends as many connections as it is to let go, of those that have asked much, and says so in their answers', async () => {
     const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
