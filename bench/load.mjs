@@ -5,6 +5,8 @@ import { outputOfLoad } from './servers.mjs';
 const LOAD_CORE = '1';
 const CONNECTIONS = 16;
 const CHECKED = 40;
+/** A server closes what is idle, and the bench may have been busy for as long: a connection that was kept may just have ended. */
+const ONCE = { headers: { Connection: 'close' } };
 const CLIENTS = new URL('clients.mjs', import.meta.url).pathname;
 
 /** Not written for each run: several wrk read it at the same time, and one that met an empty file gave no result. */
@@ -77,7 +79,7 @@ export async function checkBytes(server, images) {
   for (let turn = 0; turn < CHECKED; turn += 1) {
     const number = Math.floor(Math.random() * images);
     const path = `/${imagePath(number)}`;
-    const first = await fetch(`${server.url}${path}/signature-1`);
+    const first = await fetch(`${server.url}${path}/signature-1`, ONCE);
     const bytes = Buffer.from(await first.arrayBuffer());
     if (first.status !== 200)
       throw new Error(`${server.name} answered ${path}/signature-1 with ${first.status}, wanted 200`);
@@ -85,7 +87,7 @@ export async function checkBytes(server, images) {
       throw new Error(
         `${server.name} answered ${path}/signature-1 with other bytes than the tree was made with`,
       );
-    const second = await fetch(`${server.url}${path}/signature-2`);
+    const second = await fetch(`${server.url}${path}/signature-2`, ONCE);
     await second.arrayBuffer();
     if (second.status !== 404)
       throw new Error(`${server.name} answered ${path}/signature-2 with ${second.status}, wanted 404`);
