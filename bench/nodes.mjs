@@ -27,7 +27,7 @@ export const NODE_ROWS = [
       run: runReads,
     }),
   ),
-  // each set is older than a second when it is asked for again: one small question to the database for each
+  // more than are read within a second: no set may cost a question of its own
   nodeRow({ name: 'nodes: reads of 5000 images in turn through 1', nodes: 1, images: 5000, run: runReads }),
   nodeRow({ name: 'nodes: a set that is read for the first time', nodes: 1, images: 5000, run: runCold }),
   ...[1, 3].map((nodes) =>
