@@ -14,7 +14,6 @@ import {
   hold,
   isCorruption,
   isInPlace,
-  keepFewPages,
   openForWriting,
 } from './open.ts';
 import { UNSIGNED_NAME } from './unsigned-store.ts';
@@ -79,7 +78,6 @@ export class AccessDays {
     mkdirSync(this.#folder, { recursive: true });
     const file = join(this.#folder, `${day}.db`);
     const db = openForWriting(file, 'access');
-    keepFewPages(db);
     const rows = new DayRows(db);
     this.#open.set(day, { held: hold(db, file), rows });
     return rows;
