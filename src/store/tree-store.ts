@@ -98,7 +98,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     const asked = await askOrNone(image);
     const { version } = asked;
     const recorded = asked.isWhole ? asked.recorded : [];
-    const isWhole = recorded.length > 0 && !(await isLagging(image, recorded));
+    const isWhole = recorded.length > 0 && !(await isLagging(image, recorded, options));
     // the record may have changed during the look-up
     if (isWhole && version === changes.versionOf(image)) {
       // from here on only the index changes the set; before the end of the scan, `uploads` may change it too
@@ -147,19 +147,6 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return served !== undefined && looksBefore.peekSame(image, served);
   }
 
-  /** Whether the index lacks uploads of the image: they are not recorded yet, or the index is an older copy. */
-  async function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): Promise<boolean> {
-    const isUnsure = changes.isUnrecorded(image) || changes.isUnsettled(image);
-    if (isUnsure || changes.unfinishedOf(image).length > 0) return true;
-    if (changes.isScanned) return false;
-    // nothing else tells what an older copy of the index lacks
-    if (options.takesAll === true) return true;
-    const gone = withdrawnOf(await options.tombstones.ofImage(image));
-    if (recorded.some(({ sha256 }) => gone.has(sha256))) return true;
-    const known = new Set(recorded.map(({ sha256 }) => sha256));
-    return (await options.uploads.ofImage(image)).some(({ sha256 }) => !known.has(sha256));
-  }
-
   /** The same set again when nothing that a client sees has changed. */
   function toSet(known: SignatureSet | undefined, origin: Origin): SignatureSet {
     const { signatures, isSettled = false } = origin;
@@ -201,6 +188,23 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     readBlob: createBlobReader(options, recordedOrNone),
     listFolder,
   };
+}
+
+/** Whether the index lacks uploads of the image: they are not recorded yet, or the index is an older copy. */
+async function isLagging(
+  image: ImageId,
+  recorded: readonly RecordedSignature[],
+  { changes, takesAll, tombstones, uploads }: TreeStoreOptions,
+): Promise<boolean> {
+  const isUnsure = changes.isUnrecorded(image) || changes.isUnsettled(image);
+  if (isUnsure || changes.unfinishedOf(image).length > 0) return true;
+  if (changes.isScanned) return false;
+  // nothing else tells what an older copy of the index lacks
+  if (takesAll === true) return true;
+  const gone = withdrawnOf(await tombstones.ofImage(image));
+  if (recorded.some(({ sha256 }) => gone.has(sha256))) return true;
+  const known = new Set(recorded.map(({ sha256 }) => sha256));
+  return (await uploads.ofImage(image)).some(({ sha256 }) => !known.has(sha256));
 }
 
 /** As readOwned() takes them from the index; what it would have to look at the disk for is left to it. */
