@@ -1,11 +1,13 @@
 // The handler of a reader process: answers reads of signatures from its memory, and passes every other request on.
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { LookasideError } from '../domain/errors.ts';
+import type { Log } from '../domain/ports.ts';
 import type { SitePlace } from '../domain/site.ts';
 import { logAccess } from './access-line.ts';
 import { type Caller, clientAddress } from './client.ts';
 import { renderError } from './errors.ts';
 import { countRequest } from './exchange.ts';
+import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory, answerFromStore, type SignatureRequest, signatureAskedFor } from './hot-path.ts';
 import { sendReply } from './reply.ts';
@@ -21,11 +23,14 @@ export interface ReaderServices extends ReadServices {
 export interface ReaderHandlerOptions {
   readonly services: ReaderServices;
   readonly passOn: (req: IncomingMessage, res: ServerResponse) => void;
+  readonly log: Log;
 }
 
 const ANYBODY: Caller = { kind: 'anonymous', sent: null };
 
-export function createReaderHandler({ services, passOn }: ReaderHandlerOptions): RequestListener {
+export function createReaderHandler({ services, passOn, log }: ReaderHandlerOptions): RequestListener {
+  const failures = createFailureLog(log, services.clock.monotonicMs);
+
   const targetOf = createSiteTargets(services.places, () => services.settings().prefix);
 
   function handle(req: IncomingMessage, res: ServerResponse): void {
@@ -65,9 +70,19 @@ export function createReaderHandler({ services, passOn }: ReaderHandlerOptions):
     try {
       if (await answerFromStore(services, asked)) logAnswered(asked);
       else if (!res.closed) passOn(req, res);
-    } catch {
-      res.destroy();
+    } catch (error) {
+      breakOff(res, error);
     }
+  }
+
+  /** The client sees a connection that closes, so the log has to say why. */
+  function breakOff(res: ServerResponse, error: unknown): void {
+    failures.broke(
+      error,
+      'signature',
+      'requests failed in a reader process, and their connections were closed',
+    );
+    res.destroy();
   }
 
   function logAnswered({ req, res, exchange }: SignatureRequest): void {
@@ -89,8 +104,8 @@ export function createReaderHandler({ services, passOn }: ReaderHandlerOptions):
   return (req, res) => {
     try {
       handle(req, res);
-    } catch {
-      res.destroy();
+    } catch (error) {
+      breakOff(res, error);
     }
   };
 }

@@ -109,7 +109,7 @@ async function listen(state: ReaderState): Promise<void> {
     isDraining: () => isDraining,
     writeAccessLine,
   };
-  const handler = createReaderHandler({ services, passOn: createPassOn(passOnPath) });
+  const handler = createReaderHandler({ services, passOn: createPassOn(passOnPath), log });
   const onPlainHttp = (address: string) => tell({ kind: 'plain-http', address });
   const tls = tlsOf(state);
   listeners = await Promise.all(sockets.map((fd) => adopt({ handler, onPlainHttp, fd, tls })));
