@@ -26,6 +26,7 @@ const LONG_MS = 4;
 const LOOK_MS = 250;
 /** Of all time, as a share. One read of a hundred waits long: this is the 99th percentile. */
 const TOO_MUCH = 0.01;
+const FAR_TOO_MUCH = 0.2;
 const LITTLE = 0.0025;
 /** With fewer reads there is nobody to give way to. */
 const READS_A_SECOND = 50;
@@ -37,11 +38,12 @@ const LEAST = 1 / 12;
 export function createGivingWay({ reads, clock, wait }: GivingWayOptions): GivingWay {
   const watchers = new Set<() => void>();
   let isWatching = false;
-  /** Of all. */
-  let share = 1;
+  /** Of all. Reads that come while the process starts are the slowest: whether there are any is known after the first look. */
+  let share = LEAST;
 
   function shareAfter(longShare: number, readsASecond: number): number {
     if (readsASecond < READS_A_SECOND) return 1;
+    if (longShare > FAR_TOO_MUCH) return LEAST;
     if (longShare > TOO_MUCH) return Math.max(LEAST, share / 2);
     return longShare < LITTLE ? Math.min(1, share + STEP) : share;
   }

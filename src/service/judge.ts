@@ -53,7 +53,7 @@ export interface Judge {
 export interface SiteJudge extends Judge {
   /**
    * A scan records images that were not known: the background waits for two seconds, so that they are recorded sooner, and for five
-   * minutes of one scan at most. Images that somebody asks for do not wait.
+   * minutes of one scan at most. Images that somebody asks for wait for ten seconds of it at most.
    */
   makeWay(): void;
   /** The scan has ended: there is nothing to make way for, and there may be something new to judge. */
@@ -69,6 +69,8 @@ const BUSY_PAUSE_MS = 1000;
 const WAY_MS = 2000;
 /** How long one scan has the way: a million images are recorded in less. A scan of a slow disk takes hours, and leaves the processor idle meanwhile. */
 const MOST_WAY_MS = 300_000;
+/** How long it goes before images that somebody asks for: reads of a server that has just started are the slowest of all, and come first. */
+const ASKED_WAY_MS = 10_000;
 
 export function createJudge(options: JudgeOptions): SiteJudge {
   const { site, index, clock, log } = options;
@@ -85,8 +87,10 @@ export function createJudge(options: JudgeOptions): SiteJudge {
   /** Judges every signature that needs it, by id, and those of preferred images in between. */
   async function judgeRest(): Promise<void> {
     for (let after = 0; !rounds.isStopped; ) {
-      await judgePreferred();
-      if (preferred.size > 0) continue;
+      if (!isWayBeforeAsked()) {
+        await judgePreferred();
+        if (preferred.size > 0) continue;
+      }
       if (clock.monotonicMs() < wayUntilMs) {
         await rounds.sleep(WAY_MS);
         continue;
@@ -104,6 +108,11 @@ export function createJudge(options: JudgeOptions): SiteJudge {
       preferred.delete(key);
       await judgeAll(await index.unjudgedOf(image), 'idle');
     }
+  }
+
+  function isWayBeforeAsked(): boolean {
+    const nowMs = clock.monotonicMs();
+    return wayFromMs !== null && nowMs < Math.min(wayUntilMs, wayFromMs + ASKED_WAY_MS);
   }
 
   /** So that repeated requests for one image cause a look at that image only. */
@@ -193,9 +202,10 @@ export function createJudge(options: JudgeOptions): SiteJudge {
       rounds.wake();
     },
     async prefer(image) {
-      if (!(await hasUnjudged(image))) return;
+      const isLater = isWayBeforeAsked();
+      if (!isLater && !(await hasUnjudged(image))) return;
       if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
-      rounds.wake();
+      if (!isLater) rounds.wake();
     },
     async judgeImage(image) {
       if (index.peekLacks?.(image) === true) return;
