@@ -51,6 +51,7 @@ test('it becomes less while reads wait, never nothing, and all again when they d
   const end = givingWay.watch(() => {
     told += 1;
   });
+  await pass(2600);
   await pass(270, { lateMs: 10, every: 5 });
   assert.equal(givingWay.most(WALKS), WALKS / 2);
   await pass(5000, { lateMs: 10, every: 5 });
@@ -63,6 +64,26 @@ test('it becomes less while reads wait, never nothing, and all again when they d
   await pass(1500);
   assert.equal(givingWay.most(WALKS), WALKS);
   assert.ok(told > before);
+  end();
+});
+
+test('the first of a process begins with the least, and has all after one look without reads', async () => {
+  const { givingWay, now, pass } = open();
+  const end = givingWay.watch(() => undefined);
+  assert.equal(givingWay.most(WALKS), 2);
+  now.readsASecond = 0;
+  await pass(300, { lateMs: 40 });
+  assert.equal(givingWay.most(WALKS), WALKS);
+  end();
+});
+
+test('where reads wait for a fifth of the time, it is the least at once', async () => {
+  const { givingWay, pass } = open();
+  const end = givingWay.watch(() => undefined);
+  await pass(2600);
+  assert.equal(givingWay.most(WALKS), WALKS);
+  await pass(300, { lateMs: 40 });
+  assert.equal(givingWay.most(WALKS), 2);
   end();
 });
 

@@ -112,19 +112,28 @@ describe('the judge', () => {
     assert.equal(examined.length, 3);
   });
 
-  test('makes way for a scan that takes in images, and verifies what somebody asks for all the same', async () => {
+  test('makes way for a scan that takes in images, for ten seconds also what somebody asks for', async () => {
     const images = paths(20);
-    const last = images[19] ?? assert.fail();
-    const isLastFound = createGate();
+    const [asked, askedLater] = [images[19] ?? assert.fail(), images[18] ?? assert.fail()];
+    const isAskedFound = createGate();
     const { judge, examined, clock, walks, allDone } = open(images, async (image) => {
-      if (image === last) isLastFound.open();
+      if (image === asked) isAskedFound.open();
       return goodFor(image);
     });
+    const passOneSecond = async () => {
+      clock.pass(1000);
+      judge.makeWay();
+      judge.wake();
+      await othersHaveTheirTurn();
+    };
     judge.makeWay();
-    await judge.prefer(last);
+    await judge.prefer(asked);
     judge.start();
-    await isLastFound.promise;
-    await judge.prefer(images[18] ?? assert.fail());
+    for (let second = 1; second < 10; second += 1) await passOneSecond();
+    assert.deepEqual(examined, []);
+    await passOneSecond();
+    await isAskedFound.promise;
+    await judge.prefer(askedLater);
     assert.deepEqual(walks, []);
     clock.pass(2000);
     judge.wake();
@@ -132,6 +141,18 @@ describe('the judge', () => {
     await judge.stop();
     assert.deepEqual(examined.slice(0, 2), ['team/app19', 'team/app18']);
     assert.equal(examined.length, 20);
+  });
+
+  test('takes what somebody asks for once the scan has ended', async () => {
+    const images = paths(20);
+    const { judge, examined, allDone } = open(images, async (image) => goodFor(image));
+    judge.makeWay();
+    await judge.prefer(images[19] ?? assert.fail());
+    judge.start();
+    judge.goOn();
+    await allDone;
+    await judge.stop();
+    assert.equal(examined[0], 'team/app19');
   });
 
   test('does not make way for more than five minutes of a scan that has no end', async () => {
