@@ -357,7 +357,10 @@ class Thread {
   }
 
   /** While it has others, only further ones of the same urgency. */
-  take(jobs: readonly Job[]): void {
+  take(given: readonly Job[]): void {
+    // one that comes back before this thread has answered it is still there: its answer is wanted again
+    const jobs = given.filter((job) => !this.#leftToOthers.delete(job));
+    if (jobs.length === 0) return;
     const wasResting = this.isResting;
     if (wasResting) this.#worker.ref();
     // a view would be sent with all of the memory behind it

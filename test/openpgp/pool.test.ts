@@ -193,6 +193,16 @@ describe('the queue for verification', () => {
       );
     }));
 
+  test('answers each upload that a thread gets for the second time, also when that thread is replaced', () =>
+    withVerifier({ threads: 2, examineLimitMs: 1000, helpAfterMs: 300 }, async (verifier) => {
+      // both threads are there, so that the second one gives back what it has while the first is not yet slow again
+      await Promise.all(['long', 'up'].map((what) => order(verifier, what)));
+      const refused = ['long', 'wait'].map((what) => order(verifier, what))[1];
+      const behind = ['a', 'b'].map((what) => order(verifier, what));
+      await assert.rejects(refused ?? Promise.resolve(), isBusy);
+      assert.deepEqual(await Promise.all(behind), ['a with 0 certificates', 'b with 0 certificates']);
+    }));
+
   test('keeps one thread for uploads, however much is done in the background', () =>
     withVerifier({ threads: 2 }, async (verifier) => {
       const background = ['hang', 'hang', 'hang'].map((what) => order(verifier, what, 'background'));
