@@ -58,6 +58,8 @@ interface Job {
   readonly urgency: Urgency;
   readonly limitMs: number;
   readonly queuedAtMs: number;
+  /** Two threads may have it: the first answer counts, as both judge the same bytes. */
+  isAnswered: boolean;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -92,8 +94,17 @@ class Queue {
 
   /** Whatever room there is: they had a place before. */
   putBack(jobs: readonly Job[]): void {
-    this.#jobs.unshift(...jobs);
-    for (const { bytes } of jobs) this.#sizeBytes += bytes.length;
+    const waiting = jobs.filter(({ isAnswered }) => !isAnswered);
+    this.#jobs.unshift(...waiting);
+    for (const { bytes } of waiting) this.#sizeBytes += bytes.length;
+  }
+
+  /** Nothing, if it does not wait here. */
+  drop(job: Job): void {
+    const position = this.#jobs.indexOf(job);
+    if (position === -1) return;
+    this.#jobs.splice(position, 1);
+    this.#sizeBytes -= job.bytes.length;
   }
 }
 
@@ -169,7 +180,8 @@ class Pool implements Verifier {
       // the cast: the thread answers each job with its own output
       const settle = (output: unknown) => resolve(output as Jobs[Name]['output']);
       const queuedAtMs = performance.now();
-      queue.push({ name, bytes, now, urgency, limitMs, queuedAtMs, resolve: settle, reject });
+      const timing = { limitMs, queuedAtMs, isAnswered: false };
+      queue.push({ name, bytes, now, urgency, ...timing, resolve: settle, reject });
       this.#next();
     });
   }
@@ -266,6 +278,7 @@ class Pool implements Verifier {
     const { script, helpAfterMs = HELP_AFTER_MS } = this.#options;
     const events = {
       onAnswer: () => this.#next(),
+      onLeftAnswered: (job: Job) => this.#queues[job.urgency].drop(job),
       onSlow: (jobs: readonly Job[]) => this.#leave(jobs),
       onEnd,
     };
@@ -290,6 +303,8 @@ interface ThreadOptions {
 
 interface ThreadEvents {
   readonly onAnswer: () => void;
+  /** With a job that was left to others, and may still wait for them. */
+  readonly onLeftAnswered: (job: Job) => void;
   /** With the uploads that wait for one that takes long: they are no longer this thread's. */
   readonly onSlow: (others: readonly Job[]) => void;
   /** With the jobs that it had ahead: nothing was done of them. */
@@ -303,7 +318,7 @@ class Thread {
   readonly #helpAfterMs: number;
   /** The first is under way, and the others are taken in their order. */
   #jobs: Job[] = [];
-  /** Those of them that another thread has since: their answers are not wanted. */
+  /** Those of them that another thread has since, or will have: when this one fails, it refuses none of them and gives none back. */
   readonly #leftToOthers = new Set<Job>();
   #timer: NodeJS.Timeout | null = null;
   #isSlow = false;
@@ -358,7 +373,7 @@ class Thread {
 
   /** While it has others, only further ones of the same urgency. */
   take(given: readonly Job[]): void {
-    // one that comes back before this thread has answered it is still there: its answer is wanted again
+    // one that comes back before this thread has answered it is still there
     const jobs = given.filter((job) => !this.#leftToOthers.delete(job));
     if (jobs.length === 0) return;
     const wasResting = this.isResting;
@@ -396,10 +411,10 @@ class Thread {
     if (job === undefined) return; // end() has already rejected it
     if (this.#jobs.length > 0) this.#watch();
     else this.#rest();
-    if (!this.#leftToOthers.delete(job)) {
-      if (reply.outcome === 'done') job.resolve(reply.output);
-      else job.reject(errorOf(reply));
-    }
+    job.isAnswered = true;
+    if (reply.outcome === 'done') job.resolve(reply.output);
+    else job.reject(errorOf(reply));
+    if (this.#leftToOthers.delete(job)) this.#events.onLeftAnswered(job);
     this.#events.onAnswer();
   }
 

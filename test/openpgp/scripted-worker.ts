@@ -8,6 +8,8 @@ if (port === null) throw new Error('scripted-worker is started by the pool');
 /** Longer than other uploads wait for it. */
 const LONG_MS = 400;
 
+let hasDoneLong = false;
+
 let keyring: readonly Uint8Array[] = [];
 
 let last: Promise<void> = Promise.resolve();
@@ -35,6 +37,10 @@ function answerTo(order: string): Reply | Promise<never> {
       return hoard();
     case 'long':
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LONG_MS);
+      hasDoneLong = true;
+      break;
+    case 'behind long':
+      if (!hasDoneLong) return new Promise(() => undefined); // any other thread never answers
       break;
     case 'which':
       return { outcome: 'done', output: threadId };
