@@ -36,6 +36,8 @@ export class Watch {
   #running: Promise<void> | null = null;
   #listening: Notifications | null = null;
   #size = -1;
+  /** Whether the database took changes when its numbers were last asked for. */
+  #isWritable = false;
   #asking: Promise<void> | null = null;
 
   constructor(options: WatchOptions) {
@@ -72,6 +74,9 @@ export class Watch {
     const { held, monotonicMs, onImage } = this.#options;
     const askedAtMs = monotonicMs();
     const changed = await changedSets(query, held.newest);
+    // a balancer leads new sessions elsewhere since, and this one would learn of each change as late as the standby does
+    if (changed.isStandby && this.#isWritable)
+      throw new Error('this session is at a standby, and others are at the primary');
     for (const { key, generation } of changed.images ?? []) onImage(key, generation);
     held.take(changed, askedAtMs);
     return changed;
@@ -103,6 +108,7 @@ export class Watch {
     const askedAtMs = this.#options.monotonicMs();
     try {
       const { size, writable, oldest, ...numbers } = await numbersOf(connections.query);
+      this.#isWritable = writable;
       onAnswer();
       await onNumbers(numbers, askedAtMs);
       if (size !== this.#size) onLog();
@@ -110,6 +116,7 @@ export class Watch {
       this.#options.onWritable(writable, oldest);
       onReachable(true, null);
     } catch (error) {
+      this.#isWritable = false;
       onReachable(false, error);
     }
   }
