@@ -7,6 +7,8 @@ import type { Connections, Query } from './connect.ts';
 export const LEADER_LOCK = '7813586407206544737';
 
 const EVERY_MS = 1000;
+/** How many rounds pass after one at a standby: the next session may be at the primary, where a balancer leads it. */
+const ROUNDS_OF_STANDBY = 4;
 /** The server ends the session of a leader that says nothing for so long: it is paused, and another may be elected. */
 const SILENT_MS = 5000;
 
@@ -16,17 +18,20 @@ export type Fence = (query: Query) => Promise<void>;
 type Taken = Awaited<ReturnType<Connections['take']>>;
 
 export class Leader {
-  readonly #connections: Connections;
+  readonly #connections: Pick<Connections, 'take'>;
   readonly #onElected: () => void;
   #held: { readonly taken: Taken; readonly number: number } | null = null;
   /** What it stands by until it is elected, so that no round opens a session. */
   #standing: Taken | null = null;
+  #roundsToRest = 0;
   #running: Promise<void> | null = null;
+  readonly #everyMs: number;
   readonly #stopping = new AbortController();
 
-  constructor(connections: Connections, onElected: () => void) {
+  constructor(connections: Pick<Connections, 'take'>, onElected: () => void, everyMs = EVERY_MS) {
     this.#connections = connections;
     this.#onElected = onElected;
+    this.#everyMs = everyMs;
   }
 
   get isLeading(): boolean {
@@ -57,14 +62,15 @@ export class Leader {
   async #rounds(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      await wait(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);
+      await wait(this.#everyMs, undefined, { signal, ref: false }).catch(() => undefined);
       if (!signal.aborted) await this.#round();
     }
   }
 
   async #round(): Promise<void> {
     try {
-      if (this.#held === null) await this.#stand();
+      if (this.#roundsToRest > 0) this.#roundsToRest -= 1;
+      else if (this.#held === null) await this.#stand();
       else await this.#held.taken.query('SELECT 1');
     } catch {
       // the lock went with the session; the next round stands again
@@ -79,9 +85,13 @@ export class Leader {
     let isOver = true;
     try {
       // a standby gives the lock too, and takes no change
-      const [row] = await taken.query<{ got: boolean }>(
-        `SELECT CASE WHEN pg_is_in_recovery() THEN false ELSE pg_try_advisory_lock(${LEADER_LOCK}) END AS got`,
+      const [row] = await taken.query<{ got: boolean | null }>(
+        `SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_try_advisory_lock(${LEADER_LOCK}) END AS got`,
       );
+      if (row?.got === null) {
+        this.#roundsToRest = ROUNDS_OF_STANDBY;
+        return;
+      }
       if (row?.got === true) {
         await taken.query(`SET idle_session_timeout = ${SILENT_MS}`);
         const [raised] = await taken.query<{ number: number }>(
