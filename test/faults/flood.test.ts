@@ -13,6 +13,8 @@ import { count, promise } from './promise.ts';
 
 const REQUESTS = count(1_000_000, 500);
 const ROUND_SECONDS = count(60, 2);
+/** On a machine that is busy otherwise, the server may answer nothing for the two seconds of a short round. */
+const MOST_SILENT_ROUNDS = 5;
 const CONNECTIONS = 64;
 const WATCH_PAUSE_MS = 100;
 
@@ -78,8 +80,12 @@ async function keptInFlood(see: (figure: string) => void, { status, request }: F
   })();
   watching.catch(() => undefined); // met below
   let answered = 0;
+  let silent = 0;
   for (let round = 1; answered < REQUESTS; round += 1) {
-    answered += await flood(server.url, temp.path, { status, request: request({ round, target }) });
+    const more = await flood(server.url, temp.path, { status, request: request({ round, target }) });
+    answered += more;
+    silent = more === 0 ? silent + 1 : 0;
+    assert.ok(silent < MOST_SILENT_ROUNDS, `${silent} rounds without an answer, behind ${answered} answers`);
   }
   isOver = true;
   await watching;
@@ -137,7 +143,6 @@ end
     (pattern) => Number(pattern.exec(outcome.stdout)?.[1] ?? 0),
   );
   assert.equal(others, status === 200 ? 0 : sent, describeOutcome(outcome));
-  assert.ok(sent > 0);
   return sent;
 }
 
