@@ -27,10 +27,9 @@ export class SqliteAccessLog implements AccessLog {
   /** When it was last tried in vain to close a day. */
   readonly #failedAtMs = new Map<string, number>();
   #packedAtMs = Number.NEGATIVE_INFINITY;
-  #packing = false;
   readonly #stopping = new AbortController();
-  /** What tidies up now. */
-  readonly #tidying = new Set<Promise<void>>();
+  /** What tidies up now, one at a time. */
+  #tidying: Promise<void> | null = null;
   #maxBytes = Number.POSITIVE_INFINITY;
 
   constructor(writer: Writer, dataDir: string) {
@@ -59,14 +58,15 @@ export class SqliteAccessLog implements AccessLog {
   }
 
   async closeDays(now: Date): Promise<void> {
-    const tidying = this.#tidyUp(now);
-    this.#tidying.add(tidying);
+    // two would write the same day's indexes; what this call would find, the next one does
+    if (this.#tidying !== null) return;
+    this.#tidying = this.#tidyUp(now);
     try {
-      await tidying;
+      await this.#tidying;
     } catch (error) {
       if (!this.#stopping.signal.aborted) throw error; // the next start goes on with it
     } finally {
-      this.#tidying.delete(tidying);
+      this.#tidying = null;
     }
   }
 
@@ -78,7 +78,7 @@ export class SqliteAccessLog implements AccessLog {
   /** Calls hurry(). No thread of ours writes afterwards. */
   async close(): Promise<void> {
     this.hurry();
-    await Promise.allSettled(this.#tidying);
+    await Promise.allSettled([this.#tidying]);
   }
 
   async #tidyUp(now: Date): Promise<void> {
@@ -109,25 +109,21 @@ export class SqliteAccessLog implements AccessLog {
     if (failures.length > 0) throw togetherOf(failures);
   }
 
-  /** False: it was closed before, or is gone. */
+  /** False: it was closed before, is gone, or late reads have come meanwhile, so that the next call does it anew. */
   async #close(day: string, now: Date): Promise<boolean> {
     const totals = await closeDay(this.#dataDir, day, this.#stopping.signal);
     if (totals === null) return false;
     const sizeBytes = COUNT_BYTES * (totals.hours.length + totals.dropped.length);
     await this.#writer.run('state.put-access-hours', { day, ...totals }, sizeBytes);
+    // behind this look, late reads come behind the mark and take it away
+    if (!this.#closed.has(day)) return false;
     await this.#writer.run('access.mark-closed', { day, at: now }, PRUNE_BYTES);
     return true;
   }
 
   async #pack(now: Date): Promise<void> {
-    if (this.#packing) return;
-    this.#packing = true;
     this.#packedAtMs = now.getTime(); // a failure waits for the next time too: questions read the days themselves meanwhile
-    try {
-      await packUnsigned(this.#dataDir, this.#maxBytes * UNSIGNED_SHARE, this.#stopping.signal);
-    } finally {
-      this.#packing = false;
-    }
+    await packUnsigned(this.#dataDir, this.#maxBytes * UNSIGNED_SHARE, this.#stopping.signal);
   }
 }
 

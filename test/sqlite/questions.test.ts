@@ -41,7 +41,7 @@ import { SqliteQuestions } from '../../src/sqlite/questions.ts';
 import { APP, BYTES, later, missing, NOON, read } from '../contract/access-log.ts';
 import { imageAt } from '../contract/signature-index.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
-import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+import { type Cleanup, open, otherProcess, temporaryFolder, until } from './scratch.ts';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
@@ -426,6 +426,23 @@ test('a day that cannot be closed keeps no later one from it, and is tried again
   await databases.access.closeDays(at(20));
   session.begin();
   assert.deepEqual(session.page(ACCESS(), null, 10).gaps, []);
+});
+
+test('reads that come while their day is being closed are in its totals', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  // the day has been summed up, and its totals wait
+  const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
+  const closing = databases.access.closeDays(later(DAY_MS));
+  await until(() => databases.health().state.lockedTries > 0);
+  await databases.access.write({ reads: [read()], missing: [] });
+  await databases.access.closeDays(later(DAY_MS + MINUTE_MS)); // the first is not over yet
+  await other.end();
+  await closing;
+  await databases.access.closeDays(later(DAY_MS + 2 * MINUTE_MS));
+  const state = connect(join(dataDir, 'state.db'), { readonly: true });
+  t.after(() => void state.close());
+  assert.deepEqual(state.prepare('SELECT fetched FROM access_hour').pluck().all(), [2]);
 });
 
 test('a stop ends what tidies up a day, without a word, and the next start does it', async (t) => {
