@@ -52,7 +52,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   doctor: ['doctor registry.example.com/team/app:v1'],
   'token create': [
-    'token create --name pipeline --expires 90d > token',
+    'token create --name pipeline --expires 90d --output token',
     'token create --name anna --role auditor',
   ],
   'token list': ['token list'],

@@ -12,13 +12,14 @@ interface TokenCreateFlags {
   readonly signer?: string;
   /** In milliseconds. */
   readonly expires?: number;
+  readonly output?: string;
   readonly json?: boolean;
 }
 
 export function addTokens(program: Command, { finish }: CommandTools): void {
   const token = program.command('token').description('make, list and revoke tokens');
   withServerOrData(token.command('create'))
-    .description('print a new token, once')
+    .description('make a token, and print it once')
     .requiredOption('--name <name>', 'who or what will use it')
     .addOption(
       new Option(
@@ -33,11 +34,12 @@ export function addTokens(program: Command, { finish }: CommandTools): void {
       'whose grants say what it may upload; by default it may upload for every repository',
     )
     .option('--expires <time>', 'how long it is valid, like 90d or 12h; by default until it is revoked', life)
+    .option('--output <file>', 'write it into this new file, for its owner alone, and do not print it')
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & TokenCreateFlags) => {
       const { runTokenCreate } = await import('./token.ts');
-      const { name, role, expires: lifeMs = null, signer = null, json = false } = options;
-      finish(await runTokenCreate(loadExisting(options), { name, role, lifeMs, signer, json }));
+      const { name, role, expires: lifeMs = null, signer = null, output = null, json = false } = options;
+      finish(await runTokenCreate(loadExisting(options), { name, role, lifeMs, signer, output, json }));
     });
   withServerOrData(token.command('list'))
     .description('list the tokens, and who is logged in to the web pages')

@@ -1,5 +1,7 @@
 // lookaside token create, list, revoke.
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 import type { Config } from '../config.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
 import type { ShownSession } from '../domain/session.ts';
 import { escapeTerminal } from '../domain/text.ts';
@@ -14,18 +16,24 @@ export interface TokenCreateOptions {
   readonly lifeMs: number | null;
   /** Null: bound by no grants. */
   readonly signer: string | null;
+  /** The new file that takes the token; null: standard output. */
+  readonly output: string | null;
   readonly json: boolean;
 }
 
-/** Prints the token alone, so that it can be piped into a secret. People are told when it never expires; JSON says it. */
+/**
+ * Prints the token alone, so that it can be piped into a secret, or writes it into a file. People are told when it never
+ * expires; JSON says it.
+ */
 export async function runTokenCreate(
   config: Config,
-  { name, role, lifeMs, signer, json }: TokenCreateOptions,
+  { name, role, lifeMs, signer, output, json }: TokenCreateOptions,
 ): Promise<number> {
   const wanted = { name, role, lifeMs, signer };
-  const { text, expiresAt } = await administer(config, ({ tokens }) => tokens.create(wanted));
-  if (json) printJson({ name, role, signer, expiresAt, token: text });
-  else print(text);
+  const create = () => administer(config, ({ tokens }) => tokens.create(wanted));
+  const { text, expiresAt } = output === null ? await create() : await createInto(output, { name, create });
+  if (json) printJson({ name, role, signer, expiresAt, ...(output === null ? { token: text } : { output }) });
+  else print(output === null ? text : escapeTerminal(`The token "${name}" is in ${output}.`));
   if (!json && expiresAt === null) {
     tell(`the token "${name}" never expires; to make one that ends by itself: token create --expires 90d`);
   }
@@ -97,3 +105,48 @@ function sessionTable(sessions: readonly ShownSession[]): string {
 
 /** It uploads by any registered key, for every repository; refused once LOOKASIDE_REQUIRE_GRANTS is true. */
 const UNBOUND = '(unbound)';
+
+interface IntoFile<Made> {
+  readonly name: string;
+  readonly create: () => Promise<Made>;
+}
+
+/** The file is made first: there must be no token that nobody has. When no token is made, the file goes again. */
+async function createInto<Made extends { readonly text: string }>(
+  file: string,
+  { name, create }: IntoFile<Made>,
+): Promise<Made> {
+  await using handle = await openNew(file);
+  const made = await create().catch(async (error: unknown) => {
+    await unlink(file);
+    throw error;
+  });
+  try {
+    await handle.writeFile(`${made.text}\n`);
+    await handle.sync();
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `the token "${name}" was made, but cannot be written into ${file}: ${code}; revoke it (lookaside token revoke ${name}), and make one under another name`,
+      { cause: error },
+    );
+  }
+  return made;
+}
+
+/** @throws LookasideError CONFIG_INVALID, also when the file is there: it may hold a token that is in use */
+async function openNew(file: string): Promise<FileHandle> {
+  try {
+    return await open(file, 'wx', 0o600);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    const message =
+      code === 'EEXIST'
+        ? `${file} is there already, and is not overwritten; no token was made; name a new file with --output`
+        : `cannot write ${file}: ${code}; no token was made; name another file with --output`;
+    throw new LookasideError('CONFIG_INVALID', message, { cause: error });
+  }
+}

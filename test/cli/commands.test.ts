@@ -1,7 +1,7 @@
 // The command line: what each command prints, and the code that it ends with.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -289,6 +289,33 @@ describe('lookaside token', () => {
     );
     assert.equal(await said('ends', '--expires', '90d'), '');
     assert.equal(await said('unending-json', '--json'), '');
+  });
+
+  it('create --output writes a file for its owner alone, and never loses a token that is in a file', async () => {
+    const file = path.join(data, '..', `${path.basename(data)}.token`);
+    const { stdout } = await create('in-a-file', data, '--output', file, '--expires', '90d');
+    assert.equal(stdout, `The token "in-a-file" is in ${file}.\n`);
+    const token = await readFile(file, 'utf8');
+    assert.match(token, /^lookaside_[0-9a-f]{64}\n$/);
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    assert.equal(await status(`/${folder}/signature-1`, `Bearer ${token.trim()}`), 200);
+
+    const again = ['token', 'create', '--data', data, '--name', 'second', '--output'];
+    assertOutcome(await runLookaside([...again, file]), 2, /is there already, and is not overwritten/);
+    assertOutcome(
+      await runLookaside([...again, path.join(data, 'no', 'folder')]),
+      2,
+      /ENOENT; no token was made/,
+    );
+    assert.equal(await readFile(file, 'utf8'), token);
+    assert.doesNotMatch((await runLookaside(['token', 'list', '--data', data])).stdout, /second/);
+
+    const taken = ['token', 'create', '--data', data, '--name', 'in-a-file', '--output', `${file}.new`];
+    assertOutcome(await runLookaside(taken), 1, /in-a-file/);
+    await assert.rejects(stat(`${file}.new`), { code: 'ENOENT' });
+
+    const json = JSON.parse((await create('in-json', data, '--output', `${file}.json`, '--json')).stdout);
+    assert.deepEqual(Object.keys(json), ['name', 'role', 'signer', 'expiresAt', 'output']);
   });
 
   it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {

@@ -51,7 +51,7 @@ function firstSteps(site: string): readonly Html[] {
     return [html`Fetch what a file names: <code>lookaside mirror sync ${site} FILE</code>`];
   return [
     html`On the server, add the signer's key and make a token:<pre tabindex="0">lookaside key add signer.asc
-lookaside token create --name pipeline > token</pre>`,
+lookaside token create --name pipeline --output token</pre>`,
     html`On the signer's machine, send the folder into which podman and skopeo sign:<pre tabindex="0">lookaside push --server URL --token-file token FOLDER</pre>`,
     html`Where this server shares a tree with podman, <code>podman push --sign-by</code> is enough.`,
   ];
