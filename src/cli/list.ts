@@ -27,10 +27,22 @@ export async function runList(config: Config, { what, filter, form }: ListOption
   const [name = null, ...otherNames] = named?.names ?? [];
   const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
   await using server = await openAskedSignatures(config, options);
-  const signatures = server.search({ ...filterOf(name), ...asked });
+  const seen = { unknown: 0 };
+  const signatures = countUnknown(server.search({ ...filterOf(name), ...asked }), seen);
   const count = await PRINTERS[form](signatures, server);
   if (count === 0) tell(nothingFound(server.name, { name, otherNames, filter: asked }));
+  else if (form === 'table' && count === seen.unknown) tell(ALL_UNKNOWN);
   return EXIT.done;
+}
+
+const ALL_UNKNOWN =
+  'none of these is verified, because the key that made it is not registered; add the keys of your signers: lookaside key add FILE';
+
+async function* countUnknown(signatures: Signatures, seen: { unknown: number }): Signatures {
+  for await (const signature of signatures) {
+    if (signature.state === 'unknown-key') seen.unknown += 1;
+    yield signature;
+  }
 }
 
 /** @throws LookasideError CONFIG_INVALID when the argument and the option name two */

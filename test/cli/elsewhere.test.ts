@@ -226,6 +226,9 @@ describe('a server elsewhere', () => {
       listed.signatures.map(({ state }: { state: string }) => state),
       ['unknown-key'],
     );
+    const hint =
+      /^lookaside: none of these is verified, .*; add the keys of your signers: lookaside key add FILE$/m;
+    assert.match((await printed(['list', 'team/carol', ...remote])).stderr, hint);
     const served = await fetch(`${server.url}/${folderOf('team/carol')}/signature-1`);
     assert.deepEqual(Buffer.from(await served.arrayBuffer()), bytes);
     const { action, fingerprint } = JSON.parse(events(data).at(-1)?.leaf ?? '{}');
@@ -237,6 +240,7 @@ describe('a server elsewhere', () => {
       const again = JSON.parse((await printed(['list', 'team/carol', '--json', ...remote])).stdout);
       assert.equal(again.signatures[0].state, 'verified');
     });
+    assert.doesNotMatch((await printed(['list', 'team/carol', ...remote])).stderr, hint);
     const missing = await printed(['key', 'remove', 'AB'.repeat(20), ...remote], 1);
     assert.match(missing.stderr, /no key (AB){20} is registered; see: lookaside key list/);
   });
