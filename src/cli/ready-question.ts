@@ -107,7 +107,7 @@ export function tableText({ title, columns, rows, found }: AnswerTable, subject:
   const kept = <Value>(cells: readonly Value[]) => cells.filter((_, at) => isShown[at]);
   const isAgent = kept(columns).map((column) => column === 'agent');
   const cells = rows.map((row) =>
-    kept(row).map((cell, at) => (isAgent[at] ? shortAgent : shorter)(String(cell ?? '-'))),
+    kept(row).map((cell, at) => (isAgent[at] ? shortAgent : shorter)(String(cell ?? '') || '-')),
   );
   return `${heading}\n${formatTable([kept(columns).map((column) => column.toUpperCase()), ...cells])}`;
 }

@@ -11,17 +11,19 @@ test('a table leaves out columns that are empty or repeat what was asked about, 
     rows: [
       ['192.0.2.1', null, 'team/app', 'x'.repeat(256), '2026-11-29T16:41:22.764Z'],
       ['192.0.2.2', null, 'team/app', '\u001b[31mred', null],
+      ['', null, 'team/app', '', null],
     ],
-    found: 3,
+    found: 4,
   };
   const lines = tableText(table, 'team/app').split('\n');
   assert.deepEqual(
     lines.map((line) => line.split(/ {2,}/)),
     [
-      ['Who got it, the first 2 of 3'],
+      ['Who got it, the first 3 of 4'],
       ['ADDRESS', 'AGENT', 'LAST'],
       ['192.0.2.1', `${'x'.repeat(59)}…`, '2026-11-29T16:41:22Z'],
       ['192.0.2.2', '\\u001b[31mred', '-'],
+      ['-', '-', '-'],
     ],
   );
   assert.match(tableText(table, 'team/other').split('\n')[1] ?? '', /^ADDRESS +IMAGE +AGENT +LAST$/);
