@@ -3,6 +3,7 @@ import { runDiagnosis } from '../compose/doctor.ts';
 import type { Config } from '../config.ts';
 import type { ClientGeneration } from '../domain/client-machine.ts';
 import { LookasideError } from '../domain/errors.ts';
+import { whyReferenceTooLong } from '../domain/reference.ts';
 import { escapeTerminal, quoted } from '../domain/text.ts';
 import { pulledName } from '../service/doctor.ts';
 import type { Diagnosis } from '../service/doctor-diagnosis.ts';
@@ -58,7 +59,8 @@ function requireName(text: string): string {
   if (pulledName(text) !== null) return text;
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${quoted(text)} is not an image; expected the name that is pulled: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…`,
+    whyReferenceTooLong(text.replace(/^docker:\/\//, '')) ??
+      `${quoted(text)} is not an image; expected the name that is pulled: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…`,
   );
 }
 

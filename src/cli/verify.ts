@@ -8,7 +8,12 @@ import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
 import { isKeyName, parseKeyName } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
-import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
+import {
+  type DockerReference,
+  formatReference,
+  parseReference,
+  whyReferenceTooLong,
+} from '../domain/reference.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import {
   type CheckedSignature,
@@ -165,7 +170,8 @@ function requireReference(text: string): DockerReference {
   const reference = parseReference(text);
   if (reference !== null) return reference;
   throw invalid(
-    `"${text}" is not a docker-reference; expected the name that is pulled, as it was signed: HOST/REPOSITORY:TAG`,
+    whyReferenceTooLong(text) ??
+      `"${text}" is not a docker-reference; expected the name that is pulled, as it was signed: HOST/REPOSITORY:TAG`,
   );
 }
 

@@ -1,6 +1,7 @@
 // Docker references, normalised as containers/image does (docker/reference of distribution).
 import { parseDigest } from './image.ts';
 import { MAX_REFERENCE_BYTES } from './limits.ts';
+import { quoted } from './text.ts';
 
 export interface DockerReference {
   /** `docker.io` when none is written. */
@@ -16,6 +17,8 @@ const DEFAULT_DOMAIN = 'docker.io';
 const LEGACY_DOMAIN = 'index.docker.io';
 
 const MAX_NAME_LENGTH = 255; // distribution's NameTotalLengthMax: domain, slash and path
+const MAX_TAG_LENGTH = 128; // as REMAINDER and TAG have it
+const SHORTEST = 'x';
 
 // keep in sync with distribution's reference/regexp.go
 const DOMAIN_COMPONENT = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
@@ -50,6 +53,21 @@ export function parseReference(text: string): DockerReference | null {
   if (domain.length + 1 + path.length > MAX_NAME_LENGTH) return null;
   if (digest !== null && parseDigest(digest) === null) return null;
   return { domain, path, tag, digest };
+}
+
+/** In words for people, why the text is no reference although a shorter one would be. Null for every other text. */
+export function whyReferenceTooLong(text: string): string | null {
+  if (parseReference(text) !== null) return null;
+  const { tag = '' } = /:(?<tag>\w[\w.-]*)(?:@[^@]*)?$/.exec(text)?.groups ?? {};
+  const shortTagged = tag.length > MAX_TAG_LENGTH ? text.replace(`:${tag}`, ':x') : text;
+  const { domain, remainder } = splitDomain(shortTagged);
+  const path = REMAINDER.exec(remainder)?.groups?.path;
+  if (path === undefined || parseReference(`${domain}/${SHORTEST}`) === null) return null;
+  if (tag.length > MAX_TAG_LENGTH)
+    return `the tag of ${quoted(text)} has ${tag.length} characters, and registries take ${MAX_TAG_LENGTH} at most`;
+  const length = domain.length + 1 + path.length;
+  if (length <= MAX_NAME_LENGTH) return null;
+  return `the name ${quoted(text)} has ${length} characters, and clients take ${MAX_NAME_LENGTH} at most: of the host, the slash and the repository`;
 }
 
 /** The tag that the text names; null when it names none, or is no reference. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { formatReference, parseReference } from '../../src/domain/reference.ts';
+import { formatReference, parseReference, whyReferenceTooLong } from '../../src/domain/reference.ts';
 import { HEX } from './generators.ts';
 
 const HEX256 = HEX.slice(0, 64);
@@ -199,4 +199,30 @@ test('a reference is written out in full, with the domain that it does not name'
   assert.equal(written('index.docker.io/team/app:v1'), 'docker.io/team/app:v1');
   const full = `localhost:5000/a/b:v1@sha256:${'0'.repeat(64)}`;
   assert.equal(written(full), full);
+});
+
+test('a reference that is too long, and only that, is told which length it may have', () => {
+  const name = (length: number) => `reg.example/${'a'.repeat(length - 'reg.example/'.length)}`;
+  for (const ending of ['', ':v1', `@${DIGEST}`, `:v1@${DIGEST}`]) {
+    assert.equal(whyReferenceTooLong(`${name(255)}${ending}`), null);
+    assert.match(
+      whyReferenceTooLong(`${name(256)}${ending}`) ?? '',
+      /^the name "reg\.example\/a+…" has 256 characters, and clients take 255 at most: /,
+    );
+  }
+  assert.match(whyReferenceTooLong(name(2000)) ?? '', /has 2000 characters/);
+  assert.equal(whyReferenceTooLong(`reg.example/app:${'v'.repeat(128)}`), null);
+  for (const ending of ['', `@${DIGEST}`])
+    assert.match(
+      whyReferenceTooLong(`reg.example/app:${'v'.repeat(129)}${ending}`) ?? '',
+      /^the tag of "reg\.example\/app:v+…" has 129 characters, and registries take 128 at most/,
+    );
+  for (const other of [
+    '',
+    'A b',
+    'reg.example/',
+    `Reg_x.y/${'a'.repeat(300)}`,
+    `reg.example/${'A'.repeat(300)}`,
+  ])
+    assert.equal(whyReferenceTooLong(other), null, other);
 });
