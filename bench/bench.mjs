@@ -61,7 +61,7 @@ async function main() {
   const bench = {
     folder: folder.path,
     pairs: flags.pairs,
-    warmUps: flags.quick ? 2 : 5,
+    warmUps: flags.quick ? 1 : 5,
     isQuick: flags.quick,
     passing: folder.passing,
     progress: () => process.stderr.write('.'),
