@@ -1,5 +1,5 @@
 // Makes verdicts for signatures that were not uploaded, and new verdicts for signatures whose key has changed. Each verdict
-// is made once, in the background; requested images come first.
+// is made once, in the background; requested images come first, and a scan that has just begun before them.
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { digestRefusal, signaturePath } from '../domain/placement.ts';
