@@ -28,9 +28,9 @@ export function parseNamed(argument: string): Named {
 }
 
 /**
- * What the argument may mean, likeliest first: `team/app`, `team/app@sha256:<hex>`, `sha256:<hex>`. Also written with
- * `=`, as the path of a signature, with a tag before the digest, with docker:// or the registry's host in front, which a
- * repository's path may be too.
+ * What the argument may mean, likeliest first: `team/app`, `team/app@sha256:<hex>`, `sha256:<hex>`. It may also have `=`, be the path
+ * of a signature, have a tag before the digest, or begin with docker:// or the registry's host. What looks like a host may
+ * also be a part of the repository's path.
  * @throws LookasideError CONFIG_INVALID when it means nothing
  */
 export function namesOf(argument: string): readonly [string, ...string[]] {

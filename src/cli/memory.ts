@@ -7,7 +7,7 @@ const MIB = 1024 * 1024;
 const SHARE = 1 / 16;
 /** For the whole server, however large the machine is: some 120,000 images of one signature. */
 const MOST_BYTES = 256 * MIB;
-/** Of each process of a large machine. */
+/** What each process has on a large machine. */
 const ENOUGH_BYTES = 64 * MIB;
 /** The promises about memory are tested with so much: docs/reliability.md, P7. */
 const WANTED_BYTES = 512 * MIB;

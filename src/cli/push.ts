@@ -42,8 +42,8 @@ export interface PushCommand {
 }
 
 /**
- * EXIT.done when all is on the server, EXIT.failed when something was refused or could not be read, or nothing was found that was required, EXIT.usage when the
- * server or a folder could not be reached, and 130 or 143 after SIGINT or SIGTERM.
+ * EXIT.done when all is on the server. EXIT.failed when something was refused or could not be read, or when nothing was found and
+ * something was required. EXIT.usage when the server or a folder could not be reached. 130 or 143 after SIGINT or SIGTERM.
  */
 export async function runPush(config: Config, command: PushCommand): Promise<number> {
   const startedMs = performance.now();

@@ -46,7 +46,7 @@ interface OpenedAdministration extends Administration {
  * The administration of the data directory on this machine. It reads keys and tokens from files that it opens read-only: it
  * neither needs a server nor waits for one. A running server does the fsck, because it alone knows its trees for certain; when
  * none answers, fsck without repair reads the files too. Everything else takes the lock, or is done by the server that holds
- * it. That includes about(), which names the tree that changes go to.
+ * it. So is about(), which names the tree that changes go to.
  * @throws LookasideError also ALREADY_RUNNING when another command line holds the lock
  */
 export function administerHere(options: LocalAdministrationOptions): LocalAdministration {

@@ -30,8 +30,8 @@ export interface MoveBackOptions {
 
 /**
  * All of it, or the directory stays as empty as it was; a run that was cut short begins anew.
- * @throws LookasideError CONFIG_INVALID unless the directory is empty or missing, and unless the log's key is given; ALREADY_RUNNING while
- * nodes run, or another command uses the directory; whatever openMoveSource() and moveDirectory() throw
+ * @throws LookasideError CONFIG_INVALID when the directory is not empty, or the log's key is not given. ALREADY_RUNNING while nodes run,
+ * or another command uses the directory. Whatever openMoveSource() and moveDirectory() throw.
  */
 export async function moveBack(
   options: MoveBackOptions,

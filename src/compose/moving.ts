@@ -54,9 +54,10 @@ export interface MigrateResult extends MoveResult {
 type Unserved = Pick<MigrateResult, 'leftOut' | 'lost'>;
 
 /**
- * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory;
- * STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; APPEND_ONLY when signatures of a revoked
- * key are still to be withdrawn, and nothing may be; whatever moveDirectory() throws
+ * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory.
+ * STATE_UNUSABLE when a dry run would have to change the schema of the directory. DAMAGE_FOUND.
+ * APPEND_ONLY when signatures of a revoked key still have to be withdrawn, and nothing may be.
+ * Whatever moveDirectory() throws.
  */
 export async function migrateDirectory(options: MigrateOptions): Promise<MigrateResult> {
   const { config, url, isDryRun, log } = options;

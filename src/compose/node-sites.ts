@@ -1,5 +1,5 @@
-// The sites of a node over PostgreSQL: the first one, which takes uploads, and the mirrors that the database names, which come and go while
-// it runs: another node may have changed them.
+// The sites of a node over PostgreSQL: the first one, which takes uploads, and the mirrors that the database names. Mirrors come and go
+// while the node runs, because another node may change them.
 import { setTimeout as wait } from 'node:timers/promises';
 import { createBatches, createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';

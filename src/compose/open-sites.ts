@@ -34,7 +34,6 @@ export function rootOfMirror(data: string, name: string): string {
   return join(data, 'mirrors', name);
 }
 
-/** The site of a mirror. */
 export function siteOfMirror(data: string, mirror: StoredMirror): Site {
   const prefix = mirror.settings.views[0]?.prefix ?? '';
   return { name: mirror.name, prefix, root: rootOfMirror(data, mirror.name), tree: 'owned', mirror };

@@ -127,7 +127,7 @@ export interface TokenAdministration {
   revoke(name: string): Promise<ShownToken>;
   /** Who is logged in to the web pages, in the order of the log-ins; over the network without the role admin, one's own alone. */
   sessions(): Promise<readonly ShownSession[]>;
-  /** That browser has to log in again. @throws NOT_FOUND */
+  /** The browser of this session has to log in again. @throws NOT_FOUND */
   endSession(id: number): Promise<ShownSession>;
 }
 

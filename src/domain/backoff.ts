@@ -4,8 +4,8 @@ const FIRST_MS = 250;
 const LONGEST_MS = 10_000;
 
 /**
- * Milliseconds to wait before try number `attempt` + 1 (1 = after the first failure): a random share of a time that
- * doubles up to 10 s, but never less than the other side asked for. `random` is from 0 to 1.
+ * Milliseconds to wait after failure number `attempt`, which begins at 1: a random share of a time that doubles up to 10 s, but
+ * never less than the other side asked for. `random` is from 0 to 1.
  * Source: "full jitter" of the AWS Architecture Blog, Exponential Backoff And Jitter.
  */
 export function backoffMs(attempt: number, random: number, retryAfterMs: number | null): number {

@@ -4,7 +4,6 @@ import { fromBase64, toBase64 } from './base64.ts';
 import { HASH_BYTES, TILE_WIDTH } from './merkle.ts';
 import { parseNote, type SignedNote } from './signed-note.ts';
 
-/** The head of a tree. */
 export interface TreeHead {
   /** How many leaves it has. */
   readonly size: number;

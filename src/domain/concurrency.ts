@@ -130,8 +130,8 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
 
 /**
  * Lets callers of the same key share one run that begins after all of them have asked. A run that has already begun may
- * have passed the point that they ask about, so they wait for the next one, which is given what that run has found; undefined =
- * there was none, or it failed.
+ * have passed the point that they ask about, so they wait for the next one. `before` is what the run ahead of it has given;
+ * undefined = there was none, or it failed.
  */
 export function createSharedRuns<T = void>(): (
   key: string,

@@ -46,7 +46,7 @@ export interface RegisteredKey extends KeyDetails {
   readonly changedAt: Date;
   /** Since when no new upload by it is taken; null = uploads are taken. States of signatures do not depend on it. */
   readonly retiredAt: Date | null;
-  /** That of an administrator, which `revokedAt` counts too; null or left out: none. */
+  /** An administrator's revocation, which `revokedAt` counts too; null or left out: none. */
   readonly revocation?: KeyRevocation | null;
   /** Name of the token, or `administrator`; null or left out: it is not known any more. */
   readonly addedBy?: string | null;
@@ -83,7 +83,7 @@ export interface ShownKey extends ShownPart {
   readonly changedAt: Date;
   /** Since when no new upload by it is taken; null = uploads are taken. */
   readonly retiredAt: Date | null;
-  /** That of an administrator; null = none, and then `revokedAt` is of the certificate. */
+  /** An administrator's revocation; null = none, and then `revokedAt` is of the certificate. */
   readonly revocation: KeyRevocation | null;
 }
 

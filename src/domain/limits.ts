@@ -41,7 +41,6 @@ export const MAX_FOLDER_LEVELS = Math.ceil(MAX_PATH_BYTES / 2) + 1;
 
 export const MAX_HEADER_LINES = 100;
 
-/** Entries on one directory page. */
 export const DIRECTORY_PAGE_ENTRIES = 1000;
 
 /** How long a set of a shared tree may be served without a look at the disk. */

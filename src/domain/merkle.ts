@@ -90,7 +90,7 @@ export async function inclusionProof(
   return downwards.reverse();
 }
 
-/** That the tree of `from` leaves is the beginning of that of `size`; 0 < `from` ≤ `size`. RFC 6962, 2.1.2 */
+/** Proves that the tree of `from` leaves is the beginning of that of `size`; 0 < `from` ≤ `size`. RFC 6962, 2.1.2 */
 export async function consistencyProof(
   sha256: Sha256,
   read: ReadHashes,

@@ -1,5 +1,5 @@
-// Images with their files in few pieces of memory, which threads hand on as they are: a message with an object for each file costs
-// either thread more than all else that is done with it.
+// Images with their files in few pieces of memory, which threads hand on as they are. A message with an object for each file would
+// cost either thread more than all else that is done with it.
 
 export interface PackedImages {
   readonly count: number;

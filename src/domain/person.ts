@@ -16,8 +16,8 @@ export interface Remark {
 }
 
 /**
- * Whether what the event is about, or was asked for, is the person. What somebody wrote freely, as why a signature was withdrawn,
- * names nobody: a word of it may be a name by chance, and who wrote it would be forgotten with it.
+ * Whether what the event is about, or was asked for, is the person. Free text, such as why a signature was withdrawn, names nobody:
+ * a word of it may be a name by chance, and its author would be forgotten with it.
  */
 export function isNamedIn({ action, reason }: Remark, { kind, text }: Person): boolean {
   if (typeof reason !== 'string' || text === '') return false;

@@ -171,8 +171,8 @@ export interface SignatureIndex {
 /** An index beside a tree that is walked through. */
 export interface NewImageIndex {
   /**
-   * Records the images of a pack, all of one site, in one transaction, without those at the positions `without`, and without those that it has
-   * rows of: the positions of the latter. As of record(), changes are carried out in the order in which they were asked for.
+   * Records the images of a pack, all of one site, in one transaction. It leaves out those at the positions `without` and those that it
+   * has rows of, and returns the positions of the latter. As with record(), changes are carried out in the order in which they were asked for.
    */
   recordNew(
     images: readonly ImageId[],
@@ -911,8 +911,8 @@ export interface MirrorStore {
   /** Replaces what was kept of the image: a walk has found this. */
   checked(rows: readonly CheckedSet[]): Promise<void>;
   /**
-   * These have failed by now; of images of which nothing is kept nothing is kept then either, and where another walk has ended well
-   * since one began, that one is old news.
+   * Notes that these have failed. Nothing is noted for images of which nothing is kept, nor for a walk that began before another walk
+   * of the same image ended well.
    */
   failed(walks: readonly FailedWalk[], at: Date): Promise<void>;
   /** Notes when readers asked for these; a walk notes it too. */

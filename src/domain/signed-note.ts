@@ -102,8 +102,8 @@ export function formatSignatureLine({ name, id, bytes }: NoteSignature): string 
 }
 
 /**
- * What the note says of a key: `good` with the time of a cosignature in seconds, `absent`, or `bad` when a signature that
- * names the key is not by it, so that the note must be refused.
+ * What the note says of a key: `good` with the time of a cosignature in seconds, `absent`, or `bad`. It is `bad` when a signature
+ * names the key and is not by it: the note must then be refused.
  */
 export type KeyVerdict =
   | { readonly verdict: 'good'; readonly atSeconds: number | null }

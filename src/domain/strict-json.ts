@@ -1,4 +1,4 @@
-// JSON as Go's encoding/json reads it, with every member kept in order, so that callers see duplicates. That is RFC 8259 with
+// JSON as Go's encoding/json reads it, with every member kept in order, so that callers see duplicates. It is RFC 8259 with
 // one addition: half of a surrogate pair and each byte that is not UTF-8 are read as U+FFFD. It is stricter than Go in one
 // way: at most MAX_JSON_DEPTH levels and MAX_JSON_MEMBERS members.
 import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';

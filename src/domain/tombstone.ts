@@ -1,5 +1,5 @@
-// Withdrawn signatures. Numbers never move: a withdrawn signature's number holds a copy of another signature of the image, a
-// filler, so that clients which walk 1, 2, 3 … at that moment miss none of the others.
+// Withdrawn signatures. Numbers never move: a withdrawn signature's number holds a filler, which is a copy of another signature of
+// the image. So clients that walk 1, 2, 3 … at that moment miss none of the others.
 import type { ImageId } from './image.ts';
 
 export interface Tombstone {

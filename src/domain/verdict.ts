@@ -27,9 +27,11 @@ export interface Claim {
 }
 
 /**
- * What keeps some readers from a good signature: `version-3` (Go after July 2026 reads only version 4), `text` (some readers
- * convert line endings), `wrapping` (unsigned parts that gpg does not write, at which Go's reader stops), `payload` (members
- * that OpenShift or Pulp refuse).
+ * What keeps some readers from a good signature:
+ * - `version-3`: Go after July 2026 reads only version 4
+ * - `text`: some readers convert line endings
+ * - `wrapping`: unsigned parts that gpg does not write, at which Go's reader stops
+ * - `payload`: members that OpenShift or Pulp refuse
  */
 export const OBSTACLES = ['version-3', 'text', 'wrapping', 'payload'] as const;
 export type Obstacle = (typeof OBSTACLES)[number];

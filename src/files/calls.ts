@@ -1,6 +1,6 @@
-// The system calls by which trees are written, as promises. In most threads they wait in the pool of threads that all of the process
-// shares. A thread that has nothing else to do makes them at once: that spares the hand-over of each, which costs more than the
-// call itself. fsync waits in the pool everywhere, so that several can be under way: the disk then commits them together.
+// The system calls by which trees are written, as promises. In most threads they wait in the pool of threads that the process
+// shares. A thread that has nothing else to do makes them at once: handing a call over costs more than the call itself.
+// `fsync` waits in the pool everywhere, so that several can be under way and the disk commits them together.
 import {
   type BigIntStats,
   close,

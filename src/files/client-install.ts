@@ -153,7 +153,7 @@ interface JournalEntry {
 
 interface Journal {
   readonly files: readonly JournalEntry[];
-  /** That were made for them, each after the one that it lies in. */
+  /** The folders that were made for them, each after the one that it lies in. */
   readonly folders: readonly string[];
 }
 

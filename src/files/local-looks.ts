@@ -1,5 +1,5 @@
-// Which looks at a tree need no turn through the pool of threads: of what was looked at a moment ago on a local file system,
-// the kernel answers from memory, also while the disk hangs.
+// Which looks at a tree need no turn through the pool of threads. The kernel answers from memory for what was looked at a moment
+// ago on a local file system, also while the disk hangs.
 import { promises as fs } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { systemCode } from '../domain/errors.ts';

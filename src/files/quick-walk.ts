@@ -335,7 +335,7 @@ class Walk {
     return null;
   }
 
-  /** What was read in a folder that lies elsewhere by now, or under a root that is another one by now, is of no tree of ours. */
+  /** Hands over nothing that was read in a folder that lies elsewhere by now, or under another root: it belongs to another tree. */
   #handOver(held: Held | null): WalkBatch {
     const batch = this.#batch;
     this.#batch = this.#nextBatch();

@@ -1,5 +1,5 @@
-// A walk through a tree in a thread of its own, whose calls may block it: through the pool of threads each costs more than it does by
-// itself, and an image takes eight of them.
+// A walk through a tree in a thread of its own, whose calls may block it. Through the pool of threads each call costs several times
+// as much, and an image takes eight.
 import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';

@@ -1,5 +1,5 @@
-// The way from a root down to a folder, with each folder on it held: files are made, linked and synced in exactly the
-// folders that were found inside the root, whatever happens to their names meanwhile.
+// The way from a root down to a folder, with each folder on it held open. So files are made, linked and synced in exactly the
+// folders that lay inside the root when they were opened, whatever happens to their names meanwhile.
 import { closeSync, constants } from 'node:fs';
 import { LookasideError } from '../domain/errors.ts';
 import { calls } from './calls.ts';

@@ -10,8 +10,8 @@ import type { HttpSettings } from './services.ts';
 /**
  * Null when the request may go on: it changes nothing, or no page of another site has sent it. Only browsers send these
  * headers, and no page can change them. Either is enough to refuse: browsers send Sec-Fetch-Site over http: only on loopback,
- * and not every browser sends Origin. An Origin of `null` counts as another site's. (A page of ours that posts a form must
- * not have `Referrer-Policy: no-referrer`: its Origin would be `null`.)
+ * and not every browser sends Origin. An Origin of `null` counts as another site's. So a page of ours that posts a form must
+ * not have `Referrer-Policy: no-referrer`: its Origin would be `null`.
  * Sources: Fetch Metadata Request Headers, section 2.4; Fetch, "append a request `Origin` header"
  */
 export function refuseCrossSite(

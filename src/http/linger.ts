@@ -8,8 +8,8 @@ const LINGER_BYTES = 64 * 1024 * 1024;
 const LINGER_MS = 4000;
 
 /**
- * Ends our side of the connection, drops what still comes from `rest`, which is the socket or a request that is read from
- * it, and closes the connection when that ends, or after 64 MiB or 4 s.
+ * Ends our side of the connection and drops what still comes from `rest`: the socket, or a request that is read from it.
+ * Closes the connection when `rest` ends, or after 64 MiB or 4 s.
  */
 export function linger(socket: Socket, rest: Readable): void {
   if (socket.destroyed) return;

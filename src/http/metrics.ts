@@ -45,7 +45,6 @@ export interface Metrics extends RequestCounts {
   uploadTook(durationMs: number): void;
   /** What a reader process has counted since it last said so. */
   add(counted: CountsElsewhere): void;
-  /** The exposition text and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
 

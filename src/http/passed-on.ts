@@ -70,7 +70,7 @@ export function createPassOn(socketPath: string): (req: IncomingMessage, res: Se
       answered = answer;
       relay(answer, { req, res, onwards });
     });
-    // the other process has ended: as if this one had. Of a body that it did not want the answer says enough
+    // the other process has ended: as if this one had. When it did not want the body, its answer has said enough
     onwards.on('error', () => {
       if (answered?.complete !== true) res.destroy();
     });

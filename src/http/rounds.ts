@@ -2,8 +2,8 @@
 import type { Round } from '../domain/concurrency.ts';
 
 /**
- * Each that is handed over is answered before the event loop looks for new requests, behind all others of its turn: what is learnt
- * for one of them is new enough for all. `answer` must not throw.
+ * Answers each that is handed over before the event loop looks for new requests, and after everything else of its turn. So what is
+ * learnt for one of them is new enough for all. `answer` must not throw.
  */
 export function createRounds<Asked>(answer: (asked: Asked, round: Round) => void): (asked: Asked) => void {
   let all: Asked[] = [];

@@ -97,9 +97,9 @@ function numbered({ first, byNumber }: Folder, number: number): SiteTarget {
 }
 
 /**
- * Found by a hash of their texts at fixed places, where others take their places: a parse is cheap, and lists of who was used last cost more
- * than they save. A folder comes to stay when it is parsed a second time. A flood of names that each come once would otherwise turn
- * all of them over, and what is kept for some time costs the garbage collector more than parsing it again.
+ * Folders stand at fixed places by a hash of their texts, and one takes the place of another. A parse is cheap, and lists of who was used
+ * last cost more than they save. A folder is kept when it is parsed a second time. Otherwise a flood of names that each come once would
+ * turn all of them over, and what is kept for some time costs the garbage collector more than parsing it again.
  */
 function createFolders() {
   const lately: (Folder | null)[] = Array(LATELY).fill(null);

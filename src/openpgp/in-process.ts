@@ -30,8 +30,8 @@ export function openVerifierInProcess(): Verifier {
 }
 
 /**
- * What `work` returns. V8 ends it after `limitMs`, wherever it is, in a loop too. What follows the first `await` in it is not
- * ended: that is the second opinion on a signature that a trusted key has made, and the reading of what it signed.
+ * What `work` returns. V8 ends it after `limitMs`, wherever it is, in a loop too. It does not end what follows the first
+ * `await`: that is the second opinion on a signature that a trusted key has made, and the reading of what it signed.
  * @throws LookasideError BUSY
  */
 export function within<Out>(limitMs: number, work: () => Out): Out {

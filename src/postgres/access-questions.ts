@@ -60,8 +60,8 @@ export class AccessQuestions {
   }
 
   /**
-   * Newest first. `after`: time and id of the last row seen; behind a row without an id of its own, which migration 0006 has left
-   * at 0, also how many of those of that time were seen.
+   * Newest first. `after`: time and id of the last row that was seen. Migration 0006 has left rows without an id of their own at 0;
+   * behind such a row, `after` also says how many rows of that time were seen.
    */
   async page(filter: RecordFilter, after: Position | null, limit: number): Promise<PageFound> {
     const conditions = await this.#conditionsOf(filter);

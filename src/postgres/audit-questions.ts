@@ -116,8 +116,8 @@ export class AuditQuestions {
   }
 
   /**
-   * The addresses of a network are looked up first, each by one step in the index, so that it leads to their events. Of so many
-   * that no index would help, each event is looked at.
+   * The addresses of a network are looked up first, each by one step in the index, so that it leads to their events. With so many
+   * addresses that no index would help, each event is looked at.
    */
   async #addAddress(conditions: Conditions, asked: string): Promise<void> {
     const [low, high] = textsWithin(asked);

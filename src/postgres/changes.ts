@@ -45,7 +45,7 @@ export interface ChangedSets {
 }
 
 export interface ChangedSet {
-  /** Of the image, as imageKey() has it. */
+  /** The image's, as imageKey() has it. */
   readonly key: string;
   readonly generation: number;
 }

@@ -31,7 +31,7 @@ export class Conditions {
 // what inet takes, as far as rows have it: addresses that were looked at when they came, networks of ours, and names
 const LIKE_ADDRESS = '^[0-9a-fA-F]*[.:][0-9a-fA-F.:]*(/[0-9]{1,3}){0,1}$';
 
-/** That the address in the column is the one that was asked for, or that they have one in common, as overlaps() has it. */
+/** Adds that the address in the column is the one that was asked for, or that they have one in common, as overlaps() has it. */
 export function addAddress(conditions: Conditions, column: string, asked: string): void {
   const network = parseNetwork(asked);
   if (network === null) conditions.add(`${column} = ?`, asked);

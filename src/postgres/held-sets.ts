@@ -1,4 +1,4 @@
-// Which of the sets that a node keeps in memory hold, without a question about each: one session is asked again and again which sets
+// Which of the sets in a node's memory still hold, without a question about each. One session asks again and again which sets
 // have changed, and all others hold. docs/decisions/several-nodes.md says why no change is missed.
 import type { SignatureSet } from '../domain/ports.ts';
 import type { ChangedSets } from './changes.ts';

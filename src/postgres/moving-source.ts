@@ -72,8 +72,8 @@ export interface OpenMoveSourceOptions {
 
 /**
  * Until close(), no node and no command changes anything. A dry run hinders nobody.
- * @throws LookasideError ALREADY_RUNNING while a node or another command uses it; STATE_UNUSABLE when the database is of another version or half filled;
- * DAMAGE_FOUND when bytes of a signature are others; STORE_UNAVAILABLE
+ * @throws LookasideError ALREADY_RUNNING while a node or another command uses it. STATE_UNUSABLE when the database is of another
+ * version or half filled. DAMAGE_FOUND when bytes of a signature are others. STORE_UNAVAILABLE.
  */
 export async function openMoveSource({
   url,

@@ -31,8 +31,8 @@ export interface OpenPostgresOptions {
   readonly url: string;
   readonly poolSize: number;
   /**
-   * `migrate`: as this release wants them, which is the default; `make`: beside nodes that may be of another release, so only where
-   * there are none yet; `keep`: they stay as they are.
+   * `migrate`, the default: as this release wants them. `make`: only where there are none yet, because nodes of another release may
+   * run. `keep`: they stay as they are.
    */
   readonly tables?: 'migrate' | 'make' | 'keep';
   /** Goes on with a database that was moved back to a data directory; `read`: only looks at it. */

@@ -14,7 +14,7 @@ export interface AnsweredSet {
 
 export interface SetQuestionsOptions {
   readonly query: Query;
-  /** Of who has waited for too long, and is asked for no more. */
+  /** The error for who has waited too long, and whose image is asked for no more. */
   readonly late: (image: ImageId) => Error;
   /** @throws STORE_UNAVAILABLE when they are other bytes */
   readonly check: (bytes: Uint8Array, sha256: string) => Uint8Array;

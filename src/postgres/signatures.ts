@@ -213,8 +213,8 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   }
 
   /**
-   * Takes the set of a mirror out, with what is known of it, unless something of it is withdrawn, or a sync has asked for it, or not
-   * all of it is at the upstream any more. Whether it is gone.
+   * Takes the set of a mirror out, with what is known of it; whether it is gone. It stays when something of the set is withdrawn,
+   * when a sync has asked for it, or when the upstream no longer has all of it.
    */
   letGo(image: ImageId): Promise<boolean> {
     return this.#change(image, 1000, (change) => letGoIn(change, image));

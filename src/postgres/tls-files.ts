@@ -1,5 +1,5 @@
-// Files with certificates and keys that the URL of a database names. node-postgres reads them in the constructor of every client,
-// also in callbacks of timers, where a file that is away for a moment would end the process.
+// Files with certificates and keys that the URL of a database names. node-postgres reads them in the constructor of every client.
+// That happens in callbacks of timers too, where a file that is away for a moment would end the process.
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
 

@@ -68,7 +68,7 @@ export function trafficOf(
   };
 }
 
-/** Most servers have one listener. Of several, any may end so many. */
+/** Most servers have one listener. Where there are several, each may end so many. */
 export function letGo(listeners: readonly Pick<Listener, 'letGo'>[], connections: number): void {
   for (const listener of listeners) listener.letGo(connections);
 }

@@ -34,7 +34,7 @@ export interface ChosenKeys {
 
 /**
  * The keys of each registry: those that are named, those in grants of the signers for it, or all; when nothing is chosen, those
- * that any grant names for it. Of keys that are not named, only what is in force now.
+ * that any grant names for it. Keys that are not named count only while they are in force.
  * @throws LookasideError NOT_FOUND for an unknown key or signer, and for a registry without a key
  */
 export async function chooseKeys(

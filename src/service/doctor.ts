@@ -114,7 +114,7 @@ function resolve(
   return { complaint };
 }
 
-/** That the name stands for another image than somebody meant is likely where nothing in the policy is about that registry. */
+/** Where nothing in the policy is about that registry, the name probably stands for another image than somebody meant. */
 function ofShortName(
   typed: string,
   { file, from }: Named,

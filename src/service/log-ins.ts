@@ -39,7 +39,7 @@ export interface LogIns {
 export interface EndingLogIn {
   /** What the provider has sent along with the browser. */
   readonly answer: URLSearchParams;
-  /** That of begin(), from the browser's cookie; null: it has none. */
+  /** What begin() has given, from the browser's cookie; null: it has none. */
   readonly kept: string | null;
   readonly from: Pick<Actor, 'address' | 'requestId'>;
   /** Called ahead of the question to the provider; its answer is called once somebody is logged in. What it throws ends the log-in. */

@@ -197,8 +197,8 @@ export function createBringer(options: BringerOptions): Bringer {
       walk.kind === 'set' ? (options.upstreams[walk.upstream] ?? null) : (row?.upstream ?? null);
     const brought: Brought =
       result.kind === 'set' ? { ...result, isWhole: gone.length === 0, upstream } : result;
-    // an image without signatures is remembered only where somebody with a token has named it; of a set that is in memory alone, the
-    // row would tell after a restart that there is nothing to ask for
+    // an image without signatures is remembered only where somebody with a token has named it. A set that is in memory alone gets no
+    // row: after a restart the row would say that there is nothing to ask for
     const isNoted = brought.kind === 'set' ? brought.unstored === null : purpose === 'sync';
     if (!isNoted) return { brought, row: null };
     return {

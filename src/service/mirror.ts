@@ -1,5 +1,5 @@
-// A site that is filled from elsewhere: what is stored is served at once and asked for again behind the reader's back; for what is
-// not, the reader waits for one walk. A fault of the upstream is never an answer that there are no signatures.
+// A site that is filled from elsewhere. What is stored is served at once and asked for again behind the reader's back. For what is
+// not stored, the reader waits for one walk. A fault of the upstream is never an answer that there are no signatures.
 import { LRUCache } from 'lru-cache';
 import { createSingleFlight } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';

@@ -1,5 +1,5 @@
-// What happened in the last day and month, in numbers for one page. Counting ten million reads takes seconds, so an answer is kept
-// for a minute, whoever asks later gets it while the next one is made, and what is over is counted once an hour.
+// What happened in the last day and month, in numbers for one page. Counting ten million reads takes seconds. So an answer is kept
+// for a minute, and given out while the next one is made. What is over is counted once an hour.
 import { isLookasideError } from '../domain/errors.ts';
 import type { Clock, Log } from '../domain/ports.ts';
 import { ANY_RECORD, type Completeness, type RecordSession, type SumGroup } from '../domain/records.ts';

@@ -127,7 +127,6 @@ export interface Pusher {
   greet(): Promise<void>;
   /** Reads the files and pushes them; it waits up to a second for a file that is still being written. */
   push(files: readonly StagedFile[], options: PushOptions, listener: PushListener): Promise<PushEnd>;
-  /** Pushes files that are already read. */
   pushRead(files: readonly ReadFile[], options: PushOptions, listener: PushListener): Promise<PushEnd>;
   identify(file: StagedFile, read: StagedBytes): ReadFile;
 }

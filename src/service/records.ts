@@ -31,7 +31,7 @@ export interface Asker {
 export type Followed = RecordPage | LookasideError | null;
 
 export interface PageWanted {
-  /** That of the page before, or null. */
+  /** The `next` of the page before, or null. */
   readonly cursor: string | null;
   readonly limit: number;
 }

@@ -88,8 +88,8 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
 
   /**
    * The signature that is served as number 1 too: the first by the preferred key, or the first of all. oc-mirror reads no other. It
-   * stays in its place as well, and something always stands ahead, so that the numbers behind it never move: else a client that is
-   * between two numbers would miss one whenever a signature is verified later, or withdrawn.
+   * stays in its place as well, and something always stands ahead of the others, so that their numbers never move. Otherwise a
+   * client between two numbers would miss one whenever a signature is verified later, or withdrawn.
    */
   async function aheadOf(
     places: readonly ImageId[],
@@ -167,8 +167,8 @@ function isRelease({ site, layout, path }: ImageId): boolean {
 }
 
 /**
- * Who stores a signature in two places is told of it once. A place whose last signatures were withdrawn has fillers behind it, while
- * others follow: else the numbers of those would fall, and a client that is between two numbers would miss one.
+ * The second entry of a signature that is stored in two places is marked as repeated. A place whose last signatures were withdrawn has
+ * fillers behind it while others follow. Otherwise the numbers of those would fall, and a client between two numbers would miss one.
  */
 function inOneRow(
   places: readonly ImageId[],

@@ -1,5 +1,5 @@
-// This server as a witness of other logs (C2SP tlog-witness): it cosigns a head once it goes on from the last one that it has
-// cosigned, so that the operator of that log cannot show two histories.
+// This server as a witness of other logs (C2SP tlog-witness). It cosigns a head only if the head goes on from the last one that
+// it has cosigned, so the operator of that log cannot show two histories.
 
 import { fromBase64 } from '../domain/base64.ts';
 import { isDecimal, parseCheckpoint } from '../domain/checkpoint.ts';

@@ -1,7 +1,7 @@
 // Connections whose native objects are never garbage-collected.
 //
-// better-sqlite3 12 ends the process (SIGABRT in RemoveEnvironmentCleanupHook) on Node.js 24.19 and newer when one of its
-// objects is collected while no JavaScript runs: WiseLibs/better-sqlite3#1515, closed without a fix. Version 13 does not have
+// On Node.js 24.19 and newer, better-sqlite3 12 ends the process (SIGABRT in RemoveEnvironmentCleanupHook) when one of its
+// objects is collected while no JavaScript runs. WiseLibs/better-sqlite3#1515 was closed without a fix. Version 13 does not have
 // this bug, and needs Node.js 22. So none of its objects is ever released: a connection keeps its statements, and this module
 // keeps its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
 import { dirname } from 'node:path';

@@ -99,8 +99,8 @@ export interface Databases {
   /** Free bytes that this process may use on the data directory's file system. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
   /**
-   * Call it when the server begins to stop: from now on, writes wait for locks of other processes for 5 s in all, and then no
-   * longer, and days of the record of reads are tidied up no further.
+   * Call it when the server begins to stop. From then on writes wait for locks of other processes for 5 s in all, and no more
+   * days of the record of reads are tidied up.
    */
   hurry(): void;
   /** Calls hurry(), writes what is queued and closes. A second call does nothing. */

@@ -1,5 +1,5 @@
-// Ids of rows by digests, in arrays of numbers: a hundred thousand texts in a Map take ten times the memory, and as long to join and to
-// find as a look-up in the database.
+// Ids of rows by digests, in arrays of numbers. A hundred thousand texts in a Map take ten times the memory, and joining and finding
+// one takes as long as a look-up in the database.
 import { randomInt } from 'node:crypto';
 
 const DIGEST_WORDS = 8; // 32 bytes

@@ -1,5 +1,5 @@
 // Images of one day that were asked for and had no signature. From migration 0003 on they stand in two tables, and the first has no
-// index while the day goes on: the view over both would sort all rows for each question, so each question says what it needs of each.
+// index while the day goes on. The view over both would sort all rows for each question, so each question asks the tables themselves.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { RecordFilter } from '../domain/records.ts';
 import { below, Conditions, type Statements } from './question-parts.ts';

@@ -11,8 +11,8 @@ const NO_STAMP = -1;
 const TAKEN = -2;
 
 /**
- * 32 to 64 bytes a name. It keeps hashes of 52 bits: a name that is not in it passes for one that is in 1 of 4 × 10⁹ cases among a million,
- * and then has that one's stamp, which is not its own.
+ * 32 to 64 bytes a name. It keeps hashes of 52 bits. Among a million names, one that is not in it passes for another in 1 of
+ * 4 × 10⁹ cases, and then gets the other one's stamp.
  */
 export class StampTable {
   // nobody who chooses the names can fill one stretch of the slots

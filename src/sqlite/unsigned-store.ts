@@ -190,7 +190,7 @@ export interface SignedSource {
   readonly statements: Statements;
 }
 
-/** The images that got a signature since that was noted, each at least once, and what is to be noted now. Of another file: all. */
+/** The images that got a signature since that was noted, each at least once, and what is to be noted now. When the file is another one: all. */
 export function uploadedSince(
   { held, statements }: SignedSource,
   { file, row }: Noted,

@@ -98,9 +98,9 @@ export class Writer {
 
   /**
    * Queues a command; resolves when the thread has committed it. `sizeBytes` is its size in memory.
-   * @throws LookasideError BUSY when the queue is full or another process's lock outlasts the limit; STORE_UNAVAILABLE when
-   * the disk refuses, the thread died during the command or the writer is closed; DISK_FULL and READ_ONLY of state.db;
-   * INDEX_UNUSABLE; STATE_UNUSABLE
+   * @throws LookasideError BUSY when the queue is full or another process's lock outlasts the limit. STORE_UNAVAILABLE when
+   * the disk refuses, the thread died during the command or the writer is closed. DISK_FULL and READ_ONLY of state.db.
+   * INDEX_UNUSABLE, STATE_UNUSABLE.
    */
   run<Name extends CommandName>(
     name: Name,

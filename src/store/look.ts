@@ -68,8 +68,8 @@ export interface Looker {
   recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]>;
   isComplete(site: string): Promise<boolean>;
   /**
-   * What a look would find of an image that the index of a scanned owned tree lacks, if it has no folder: whoever makes the folder finds
-   * out. Null: a look is needed.
+   * What a look would find of an image that the index of a scanned owned tree lacks, provided that it has no folder. Whoever makes the
+   * folder finds that out. Null: a look is needed.
    */
   guessAbsent(image: ImageId): Promise<Look | null>;
 }

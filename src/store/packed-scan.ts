@@ -1,5 +1,5 @@
-// Images that were read in the walk of a scan, as the index knew nothing of them. Where nothing else is known of them either, what was
-// read is what a look would find: the writer of the index takes it as it is, and the thread that answers reads only hands it on.
+// Images that the walk of a scan has read because the index knew nothing of them. Where nothing else is known of them either, a look
+// would find the same. So the writer of the index takes it as it is, and the thread that answers reads only hands it on.
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
 import { foldersOf, type PackedImage, type PackedImages, unpackImages } from '../domain/packed-images.ts';

@@ -139,8 +139,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   /**
-   * Rows of the image that are written meanwhile have its set forgotten. That all rows may be others does not matter: the set is what lies
-   * on the disk.
+   * Rows of the image that are written meanwhile have its set forgotten. It does not matter that all rows may be others: the set is
+   * what lies on the disk.
    */
   function peekSeenBefore(image: ImageId, known: SignatureSet): boolean {
     const served = changes.isScanned ? undefined : origins.get(known)?.signatures;

@@ -63,7 +63,6 @@ export function isOneOf(viewer: Viewer, roles: readonly Role[]): boolean {
   return viewer.kind === 'session' && roles.includes(viewer.role);
 }
 
-/** Whether this request may see the page. */
 export function maySee({ viewer, isClosed }: PageRequest, roles: Page['roles']): boolean {
   if (roles === 'open') return true;
   if (roles === 'reader') return !isClosed || viewer.kind === 'session';

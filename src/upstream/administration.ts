@@ -73,7 +73,7 @@ const CREATED = [201];
 
 /**
  * Connects at the first request. Only then does it refuse a proxy of the environment that is not valid: CONFIG_INVALID. When a
- * failure may pass, the request is tried again. The making of a token and the removal of a key are not, once they may have
+ * failure may pass, the request is tried again. Requests to make a token or remove a key are not tried again once they may have
  * reached the server: the text of a token that was made would be lost.
  */
 export function connectAdministration(options: AskerOptions): RemoteAdministration {

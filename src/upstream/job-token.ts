@@ -1,5 +1,5 @@
-// The OIDC token of the job that runs this command: from GitHub Actions, which gives a new one when it is asked, from a variable
-// as GitLab sets it, or from a file as Kubernetes keeps it up to date.
+// The OIDC token of the job that runs this command. GitHub Actions gives a new one when it is asked, GitLab sets a variable,
+// and Kubernetes keeps a file up to date.
 import { LookasideError } from '../domain/errors.ts';
 import { isJwt, untrustedClaimsOf } from '../domain/oidc.ts';
 import { quoted } from '../domain/text.ts';

@@ -16,7 +16,7 @@ export interface SiteRequest {
 export interface SiteAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** That of 200; null when it is longer than a signature may be. */
+  /** The body of a 200; null when it is longer than a signature may be. */
   readonly body: Buffer | null;
 }
 

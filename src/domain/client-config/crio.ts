@@ -10,7 +10,7 @@ export const CRIO_POLICIES = '/etc/crio/policies';
 
 export interface NamespacePolicy {
   readonly namespace: string;
-  /** That decides there now: its own, else that of the node; null: neither is there. */
+  /** The policy that decides there now: its own, else that of the node; null: neither is there. */
   readonly inForce: Uint8Array | null;
 }
 

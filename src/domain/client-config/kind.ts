@@ -40,11 +40,11 @@ export interface KindPlan {
 
 export interface KindOptions {
   readonly wanted: WantedConfig;
-  /** That is merged into; null: none was given. */
+  /** The policy that is merged into; null: none was given. */
   readonly policy: Uint8Array | null;
   readonly mayWiden: boolean;
   readonly namespaces: readonly string[];
-  /** That machines ask: its URL without a slash at the end, and whether it answers only with a token; null: none knows the keys. */
+  /** The server that machines ask: its URL without a slash at the end, and whether it answers only with a token; null: none knows the keys. */
   readonly server: { readonly url: string; readonly isClosed: boolean } | null;
   /** The image of the pods; null: the default one. */
   readonly image: string | null;

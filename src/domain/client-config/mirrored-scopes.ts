@@ -1,5 +1,5 @@
-// What mirrors of a registry mean for its clients. Policies judge by the name that was typed, signatures are looked for by that
-// of the mirror that answered (containers/image: logical and physical reference), and who types the mirror's name has it remapped.
+// What mirrors of a registry mean for its clients. Policies judge by the name that was typed. Signatures are looked for by the name
+// of the mirror that answered (containers/image: logical and physical reference). If the mirror's name is typed, it is remapped.
 import type { MirroredSource } from '../mirror-sets.ts';
 import type { Note } from './policy-merge.ts';
 import { isRegistryScope, type TrustedScope } from './wanted.ts';

@@ -4,8 +4,8 @@ const BLOCK = /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?$([\s\S]*?)^-----END PGP 
 const CHECKSUM = /^=[A-Za-z0-9+/]{4}\s*$/m;
 
 /**
- * Whether GnuPG 2.2, as in Debian 12, takes nothing from this file, and 2.4 its keys: a block of ASCII armour whose last line of
- * base64 is full, and which has no checksum behind it. RFC 9580 lets programs leave it out.
+ * Whether the file has a block of ASCII armour whose last line of base64 is full, and no checksum behind it. GnuPG 2.2, as in
+ * Debian 12, takes nothing from such a file, and 2.4 its keys. RFC 9580 lets programs leave the checksum out.
  */
 export function lacksChecksum(file: Uint8Array): boolean {
   const text = new TextDecoder('latin1').decode(file);

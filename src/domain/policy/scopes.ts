@@ -42,7 +42,7 @@ export function selectRequirements(policy: Policy, transport: string, names: rea
 
 /**
  * The sections that decide for everything below a registry or a part of it which has no narrower section: its own, each above,
- * `*.` above the host. Of `*.example.com`, which has no host, itself and each `*.` above.
+ * `*.` above the host. `*.example.com` has no host: it gets itself and each `*.` above.
  */
 export function scopesFrom(scope: string): readonly string[] {
   if (scope.startsWith('*.')) return wildcards(`x${scope.slice(1)}`);

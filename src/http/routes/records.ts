@@ -148,7 +148,7 @@ async function answerReady(services: Services, request: RouteRequest): Promise<R
   });
 }
 
-/** That of the page itself, once more for whoever keeps it as a file. */
+/** The policy that the page itself has, once more for whoever keeps it as a file. */
 const PAGE_POLICY = { 'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'" };
 
 /** @throws LookasideError REQUEST_INVALID */
