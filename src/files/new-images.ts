@@ -1,5 +1,5 @@
-// New images that begin to be stored at the same time: one file holds the intents of all of them, and each image's folder is made out
-// of sight with its file in it, then named into its place. docs/decisions/joined-writes.md
+// New images that begin to be stored at the same time. One file holds the intents of all of them. Each image's folder is made out
+// of sight with its file in it, then named into its place: docs/decisions/joined-writes.md
 import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import { basename, dirname } from 'node:path';

@@ -69,8 +69,8 @@ const MOST_WAITING = 50;
 const ASKED_MUCH = 100;
 
 /**
- * One of so many may wait where the client sends none ahead of answers: over TLS the next one may come before this side knows that the
- * answer has gone out (17 of 6000 did). Of those sent ahead, every second waits at least.
+ * One request of so many may wait where the client sends none ahead of answers: over TLS the next one may come before this side
+ * knows that the answer has gone out (17 of 6000 did). Where it sends requests ahead, at least every second one waits.
  */
 const FEW_WAIT = 10;
 

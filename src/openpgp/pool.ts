@@ -15,11 +15,11 @@ import { CLEAN_LIMIT_MS, EXAMINE_LIMIT_MS } from './limits.ts';
 const THREADS = 2;
 /** Jobs that a thread has which no upload waits for: it takes the next by itself, so that it never waits for this thread in between. */
 const JOBS_AHEAD = 16;
-/** Of uploads it has fewer, as all others go to another thread when one of them takes long. */
+/** It has fewer uploads, as all others go to another thread when one of them takes long. */
 const UPLOADS_AHEAD = 4;
 /**
  * How long an upload waits before a second thread helps. Each thread compiles all code for itself, and takes twice as long for each
- * of its first 1,800 signatures, so one that has done many is the quicker one: docs/performance.md.
+ * of its first 1,800 signatures. So a thread that has done many is the quicker one: docs/performance.md.
  */
 const HELP_AFTER_MS = 200;
 /** How much longer an idle job may take: its thread gives way to all others. */

@@ -19,8 +19,8 @@ const EXAMINED = { items: 64, bytes: 64 * 1024 * 1024 };
  */
 const IMAGES = 128;
 /**
- * Images of a batch that begin to be stored together, while its other parts are examined: what begins at the same time shares fsyncs,
- * transactions and messages, and what begins later keeps another thread busy meanwhile. Half of them cost more (docs/performance.md).
+ * Images of a batch that begin to be stored together, while its other parts are examined. What begins at the same time shares fsyncs,
+ * transactions and messages; what begins later keeps another thread busy meanwhile. Half as many cost more (docs/performance.md).
  */
 const IMAGES_BEGUN = 50;
 /** All batches together store as many images as so many of them: a shared database has the changes of other nodes to do too. */

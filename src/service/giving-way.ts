@@ -24,7 +24,7 @@ export interface GivingWay {
 const SAMPLE_MS = 5;
 const LONG_MS = 4;
 const LOOK_MS = 250;
-/** Of all time, as a share. One read of a hundred waits long: this is the 99th percentile. */
+/** Shares of all time. One read of a hundred waits long: this is the 99th percentile. */
 const TOO_MUCH = 0.01;
 const FAR_TOO_MUCH = 0.2;
 const LITTLE = 0.0025;
@@ -38,7 +38,7 @@ const LEAST = 1 / 12;
 export function createGivingWay({ reads, clock, wait }: GivingWayOptions): GivingWay {
   const watchers = new Set<() => void>();
   let isWatching = false;
-  /** Of all. Reads that come while the process starts are the slowest: whether there are any is known after the first look. */
+  /** The share of all work. Reads that come while the process starts are the slowest: whether there are any is known after the first look. */
   let share = LEAST;
 
   function shareAfter(longShare: number, readsASecond: number): number {
@@ -78,7 +78,7 @@ export function createGivingWay({ reads, clock, wait }: GivingWayOptions): Givin
   };
 }
 
-/** Of its time, so many parts are work when no read waits, and one at least is. */
+/** A scan's time has so many parts. All of them are work when no read waits, and at least one always is. */
 const PARTS = 4;
 /** A stop waits for it. */
 const MOST_REST_MS = 500;

@@ -17,7 +17,7 @@ const QUESTIONS_AN_IMAGE = 1 / 4;
 const FEWEST_QUESTIONS = 64;
 /** They are read in turns of the event loop, each shorter than a millisecond. */
 const PAGE_DIGESTS = 500;
-/** They take 32 MiB. Of more images nothing is told. */
+/** They take 32 MiB. With more images, this tells nothing. */
 const MOST_DIGESTS = 4_000_000;
 
 export class RecordedDigests {
