@@ -45,7 +45,7 @@ export interface Config {
   readonly acceptUnsupported: 'off' | 'v6';
   /** Tokens without a signer may not upload. */
   readonly requireGrants: boolean;
-  /** For which an OIDC token may be; none: no such token is taken. */
+  /** The audiences that an OIDC token may have; none: no such token is taken. */
   readonly oidcAudiences: readonly string[];
   /** Absolute; the file that names the OpenID providers through which people log in to the web pages; null: none. */
   readonly oidcLoginFile: string | null;
@@ -98,7 +98,7 @@ export interface DatabaseSettings {
   readonly url: string;
   /** Connections of this node. */
   readonly poolSize: number;
-  /** For how long what was read is served while the database cannot be reached. */
+  /** How long what was read is served while the database cannot be reached. */
   readonly staleMs: number;
   /** The PEM text of the key that signs the log of audit events, the same on every node; null when none is given. */
   readonly logKey: GivenKey | null;
@@ -118,7 +118,7 @@ export interface RemoteSettings {
   readonly caFile: string | null;
   /** Where a job finds its OIDC token; null when it has none. */
   readonly job: JobSettings | null;
-  /** For whom such a token is asked for. */
+  /** The audience for which such a token is asked for. */
   readonly audience: string | null;
   /** Whether the environment names a proxy, by a variable that undici reads. */
   readonly hasProxies: boolean;

@@ -7,7 +7,7 @@ import { quoted } from '../domain/text.ts';
 export interface Named {
   /** The possible meanings, likeliest first. */
   readonly names: readonly [string, ...string[]];
-  /** Behind a repository; null when there is none, or a digest, which says more. */
+  /** The tag behind a repository; null when there is none, or when there is a digest, which says more. */
   readonly tag: string | null;
 }
 

@@ -27,7 +27,7 @@ export function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
 
-/** For commands to a server: the one that is named, or that of the data directory on this machine. */
+/** The settings of commands that ask a server: the one that is named, or the one of this machine's data directory. */
 export function loadForServer(options: Options): Config {
   return loadConfig({ ...inputOf(options), systemData: SYSTEM_DATA }).config;
 }

@@ -3,7 +3,7 @@ import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
 
 const MIB = 1024 * 1024;
-/** Beside the server there is a registry, perhaps, and the kernel's memory of the files. */
+/** The rest is for a registry beside the server, perhaps, and for the kernel's memory of the files. */
 const SHARE = 1 / 16;
 /** For the whole server, however large the machine is: some 120,000 images of one signature. */
 const MOST_BYTES = 256 * MIB;

@@ -64,7 +64,7 @@ const GROUPS: readonly (readonly [names: readonly string[], load: () => Promise<
   [['mirror'], async () => (await import('./mirror-commands.ts')).addMirrors],
 ];
 
-/** With the group of the command `named` alone; with all when there is no such command: then help lists them. */
+/** Loads only the group of the command `named`; all groups when there is no such command, so that help lists them. */
 export async function createProgram(tools: ServerTools, named: string | undefined): Promise<Command> {
   const own = GROUPS.filter(([names]) => names.some((name) => name === named));
   const program = new Command('lookaside')

@@ -20,7 +20,7 @@ import {
 import { takePassedSockets } from './passed-sockets.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 
-/** With the signals that are caught already, or null. */
+/** Also has the signals that are caught already, or null. */
 export interface ServerTools extends CommandTools {
   readonly signals: ServerSignals | null;
 }

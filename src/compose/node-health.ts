@@ -3,7 +3,7 @@ import type { Clock, Log } from '../domain/ports.ts';
 import type { Check, Health } from '../service/health.ts';
 
 export interface NodeHealthOptions {
-  /** For how long what was read is served while the database cannot be reached. */
+  /** How long what was read is served while the database cannot be reached. */
   readonly staleMs: number;
   readonly clock: Clock;
   readonly log: Log;

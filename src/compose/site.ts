@@ -259,7 +259,7 @@ export async function refuseUpload(name: string): Promise<never> {
   throw new LookasideError('READ_ONLY', message);
 }
 
-/** The scan. Behind it verdicts go on, and the log summarizes both together. */
+/** The scan. Verdicts go on after it, and the log summarizes both together. */
 function withVerdicts<T>(scan: Promise<T>, judge: SiteJudge, fewLines: FewLines): Promise<T> {
   const ended = scan.finally(judge.goOn);
   void fewLines.during(ended.then(judge.settled, judge.settled));

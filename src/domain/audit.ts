@@ -65,7 +65,7 @@ export interface NewAuditEvent {
   readonly fingerprint: string | null;
   /** `created`, `added`, `updated`, `removed`, `revoked`, or the code of a refusal. */
   readonly result: string;
-  /** For refusals that one event stands for: how many there were, and when the first was; `at` is when the last was. */
+  /** When one event stands for several refusals: how many there were, and when the first was; `at` is when the last was. */
   readonly merged?: { readonly count: number; readonly since: Date };
   readonly private: AuditPrivate;
   /** 32 random bytes in hex. */

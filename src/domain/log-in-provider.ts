@@ -15,9 +15,9 @@ export interface LogInProvider {
   readonly clientId: string;
   /** Null: a public client, for which PKCE alone stands. */
   readonly clientSecret: string | null;
-  /** With blanks between; it has `openid`. */
+  /** Scopes with blanks between; `openid` is one of them. */
   readonly scope: string;
-  /** Whether an address counts of which the provider does not say whether it has checked it. */
+  /** Whether an address counts when the provider does not say that it has checked it. */
   readonly trustsEmail: boolean;
   /** The first that fits counts; at least one. */
   readonly roles: readonly RoleRule[];

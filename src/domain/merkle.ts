@@ -37,7 +37,7 @@ export function foldHashes(sha256: Sha256, hashes: readonly Uint8Array[]): Uint8
 export interface GrowingTree {
   readonly size: number;
   add(leafHash: Uint8Array): void;
-  /** With the hash of what follows on the right, if that is given: it must be lower than what is here. */
+  /** The root; `right` is the hash of a tree that follows on the right, which must be lower than this one. */
   root(right?: Uint8Array): Uint8Array;
 }
 

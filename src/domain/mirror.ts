@@ -72,7 +72,7 @@ export interface MirrorStatus extends MirrorSettings {
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
   /** When an upstream has last said what it has of an image, since the start; null: it has not. */
   readonly lastAnswerAt: Date | null;
-  /** For how long no upstream is asked; 0: they are. */
+  /** How long no upstream is asked; 0: they are. */
   readonly restingMs: number;
   readonly lastSync: SyncReport | null;
   /** When a sync last ended in which nothing failed. */

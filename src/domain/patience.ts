@@ -1,4 +1,4 @@
-// For how long one request waits for a store that is across a network.
+// How long one request waits for a store that is across a network.
 
 /** The time of one request: its parts share it. What is given up may go on all the same. */
 export interface Patience {

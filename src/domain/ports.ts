@@ -160,7 +160,7 @@ export interface SignatureIndex {
   reset(): Promise<void>;
   /** Another number after each change of any rows: a look-up that began before it must not answer for one asked after it. */
   peekWrites(): number;
-  /** True: nothing is recorded of the image, told at once. False tells nothing: an index that can never tell omits it. */
+  /** True: nothing is recorded of the image. Answers at once. False says nothing; an index that can never know omits this method. */
   peekLacks?(image: ImageId): boolean;
   /** As recorded(), told at once, where isComplete() is known to be true. Null else, and where recorded() would throw; may be omitted likewise. */
   peekRecorded?(image: ImageId): readonly RecordedSignature[] | null;
@@ -244,7 +244,7 @@ export interface AccessLog {
 
 export interface AccessLimits {
   readonly now: Date;
-  /** For how long the clock has run without a jump. */
+  /** How long the clock has run without a jump. */
   readonly steadyMs: number;
   readonly retentionMs: number;
   readonly maxBytes: number;
@@ -760,7 +760,7 @@ export interface VerifiedUpload {
   readonly event: NewAuditEvent;
   /** The number under which clients must get it; null: the next. */
   readonly number: number | null;
-  /** By the monotonic clock: it is not begun later, because who asked has his answer then. Left out: whenever its turn comes. */
+  /** By the monotonic clock. It is not begun later, because whoever asked has been answered by then. Left out: it begins whenever its turn comes. */
   readonly beginByMs?: number;
   /**
    * Looks at the image's served signatures, in order, as far as they are judged. Null: no review is wanted.

@@ -137,7 +137,7 @@ export const DIMENSIONS = {
 } as const satisfies Readonly<Record<RecordName, readonly string[]>>;
 export type Dimension = (typeof DIMENSIONS)[RecordName][number];
 
-/** By what sums are made, in this order. */
+/** What sums are made by, in this order. */
 export type Grouping = readonly Dimension[];
 
 export interface SumGroup {

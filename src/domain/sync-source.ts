@@ -79,7 +79,7 @@ function collector() {
   return {
     add,
     addWhole: (repository: string) => void repositories.add(repository),
-    /** For text that may be anything: what no image can be called is none, and must not keep the others from being fetched. */
+    /** Adds text that may be anything. What no image can be called is left out, so that it does not keep the others from being fetched. */
     addIfNamed: (text: string, member: string | null) => {
       const hasDigest = DIGEST.test(text);
       // without a digest, what a text is can be told by its member alone

@@ -159,8 +159,8 @@ export interface TreeWriter {
   /** Deletes a prepared pair, or one that addNew() has begun. Never throws: the next start finds what is left. */
   discard(prepared: string): Promise<void>;
   /**
-   * The pairs and groups that a crash left behind, one by one; `intent` is null when it is missing or cut short. To be asked ahead of all
-   * writing: what has no place yet is thrown away. @throws STORE_UNAVAILABLE
+   * The pairs and groups that a crash left behind, one by one; `intent` is null when it is missing or cut short. Ask before anything is
+   * written: what has no place yet is thrown away. @throws STORE_UNAVAILABLE
    */
   leftOver(): Promise<readonly { readonly prepared: string; readonly intent: string | null }[]>;
 }

@@ -49,8 +49,8 @@ export function createComparison({ root, places, mayPeek, nowMs }: ComparisonOpt
     if (!stamps.settled) return false;
     const path = join(root, folder);
     const askedAtMs = nowMs();
-    // At once, which is one turn through the pool of threads. By their names: if a name is turned to something else meanwhile,
-    // equal stamps are still those of the same folder and files, of which nothing is read here.
+    // All at once, which is one turn through the pool of threads, and by their names. If a name is turned to something else meanwhile,
+    // equal stamps are still those of the same folder and files, and nothing of them is read here.
     const looks = [
       liesInside({ path, name: path }),
       isSameFolder(path, stamps.folder),

@@ -30,7 +30,7 @@ export interface DurableFolders {
   /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
   sync(descriptor: number, name: string): Promise<void>;
   /**
-   * To be had before something is named in the folder: what a failure leaves there could not be told from what survives. The
+   * Open it before something is named in the folder: what a failure leaves there could not be told from what survives. The
    * caller closes the descriptor. @throws LookasideError STORE_UNAVAILABLE, also when too many files are open
    */
   openForSync(folder: WayFolder): Promise<number>;

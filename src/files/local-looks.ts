@@ -15,7 +15,7 @@ export interface LocalLooks {
 /** What was found stays in the kernel's memory for so long at least; only a machine without free memory drops it. */
 const KEPT_MS = 10_000;
 
-/** For how long the file systems on the way to the root are believed to be the same. */
+/** How long the file systems on the way to the root are believed to be the same. */
 const PLACE_KEPT_MS = 1000;
 
 // statfs(2): ext, XFS, Btrfs, tmpfs, F2FS. ZFS may wait for its pool; NFS, FUSE and autofs for others.

@@ -267,7 +267,7 @@ class FolderWatch implements AsyncDisposable {
       .catch((error: unknown) => this.#doubt(whyUnwatched(error)));
   }
 
-  /** From now on everything is reported at each poll. People get a reason only once while it stays the same. */
+  /** After this, each poll reports everything. People get a reason only once while it stays the same. */
   #doubt(why: string): void {
     this.#isReliable = false;
     if (this.#toldDoubt === why) return;

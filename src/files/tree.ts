@@ -53,7 +53,7 @@ export async function makeRoot(root: string): Promise<void> {
   await demandPlaces(root);
 }
 
-/** Whether nothing has the root's name. A root that cannot be looked at is there. */
+/** Whether nothing has the root's name. A root that cannot be looked at counts as present. */
 export async function isMissing(root: string): Promise<boolean> {
   return fs.stat(root).then(
     () => false,

@@ -106,7 +106,7 @@ export function openExchange(
   };
 }
 
-/** To be called once the answer to the request is known. */
+/** Call it once the answer to the request is known. */
 export function countRequest(
   { metrics, clock }: Pick<ReadServices, 'metrics' | 'clock'>,
   { method }: IncomingMessage,

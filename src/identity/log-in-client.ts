@@ -31,7 +31,7 @@ export interface LogInClientOptions {
 /** How far the provider's clock and ours may differ. */
 const SKEW_S = 60;
 const PATIENCE_S = 10;
-/** For so long what a provider said of itself is used. */
+/** How long what a provider said of itself is used. */
 const FRESH_MS = 10 * 60_000;
 /** Until a provider that did not answer is asked again. */
 const REST_MS = 5000;

@@ -14,7 +14,7 @@ const PARTITION = /^access_read_([0-9]{4})([0-9]{2})([0-9]{2})$/;
 /** The key of the advisory lock within a transaction that makes or drops a partition: "lookacce" in ASCII. */
 const LOCK = '7813586407022977893';
 
-/** For so long it is asked whether a batch whose answer was lost is there; reads go on gathering meanwhile, within the bounds of memory. */
+/** How long the node asks whether a batch whose answer was lost is there. Reads go on gathering meanwhile, within the bounds of memory. */
 const UNSURE_MS = 15_000;
 /** The same for a process that is to end, which is killed after ten seconds. */
 const HURRIED_MS = 1000;
@@ -97,7 +97,7 @@ export class PostgresAccessLog implements AccessLog {
     }
   }
 
-  /** The process is to end: nobody asks for long any more whether a batch is there. */
+  /** The process is to end: the node asks only briefly whether a batch is there. */
   hurry(): void {
     this.#unsureMs = HURRIED_MS;
   }

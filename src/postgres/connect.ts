@@ -237,7 +237,7 @@ export interface Notifications {
 
 /** What is asked of the session that listens, for as long as it lasts. */
 export interface Rounds {
-  /** From one question to the next; an answer that takes longer is waited for. */
+  /** The time from one question to the next; an answer that takes longer is waited for. */
   readonly everyMs: number;
   /** Ends the session by throwing. */
   ask(query: Query): Promise<{ readonly isStandby: boolean }>;

@@ -8,7 +8,7 @@ export const LONGEST_MS = 4800;
 
 /** So late a timer is only where this process was paused, or had no turn of the processor. */
 const HELD_MS = 200;
-/** For so long it then goes on with what has come meanwhile: timers come ahead of sockets. */
+/** How long it then goes on with what has come meanwhile: timers come ahead of sockets. */
 const READING_MS = 1000;
 
 /** Calls `act` after so long, once what lies in the sockets is read; a second later where the process was paused. Returns what puts it off. */

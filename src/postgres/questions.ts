@@ -20,7 +20,7 @@ import type { WhileAnswering } from './in-time.ts';
 import { VerdictQuestions } from './verdict-questions.ts';
 
 const EXPORT_ROWS = 2000;
-/** For the answer to come after PostgreSQL has given the statement up: later, the connection is lost. */
+/** How long the answer may take after PostgreSQL has given the statement up; after that the connection is lost. */
 const GRACE_MS = 5000;
 /** So long after its asker has left, PostgreSQL may still work at a question. */
 const LEFT_MS = 1000;

@@ -45,7 +45,7 @@ export interface SignaturesOptions {
   readonly connections: Connections;
   readonly writer: PostgresWriter;
   readonly monotonicMs: () => number;
-  /** For how long a set that was confirmed is served while the database cannot be asked. */
+  /** How long a set that was confirmed is served while the database cannot be asked. */
   readonly staleMs: number;
   /** It is known that the database cannot be asked: what may be served without it does not wait for it. */
   readonly isLost?: () => boolean;

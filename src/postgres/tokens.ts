@@ -46,7 +46,7 @@ export interface TokensOptions {
   readonly connections: Pick<Connections, 'query'>;
   readonly writer: PostgresWriter;
   readonly monotonicMs: () => number;
-  /** For how long a snapshot is believed while the database cannot be asked. */
+  /** How long a snapshot is believed while the database cannot be asked. */
   readonly staleMs: number;
 }
 

@@ -24,7 +24,7 @@ export class PostgresUploads implements UploadStore {
     this.#writer = writer;
   }
 
-  /** Without those of bytes that are withdrawn: such an upload is as if it had not been. */
+  /** Leaves out those of bytes that are withdrawn: such an upload is as if it had not been. */
   async inForceOf(image: ImageId): Promise<readonly Upload[]> {
     return this.#ofImage(
       image,

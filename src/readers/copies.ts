@@ -39,7 +39,7 @@ interface Pending {
 export function createCopies({ clock, cacheBytes, ask, later }: CopiesOptions): Copies {
   const copies = createSetMemory<Copy>(cacheBytes);
   const pending = new Map<number, Pending>();
-  /** By imageKey: what was asked since the image was last forgotten. */
+  /** What was asked since the image was last forgotten, by imageKey(). */
   const sharedAsks = new Map<string, number>();
   let unasked: Ask[] = [];
   let lastId = 0;

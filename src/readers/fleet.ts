@@ -219,7 +219,7 @@ export function createFleet({ size, setBytes, log, nowMs, script }: FleetOptions
   };
 }
 
-/** With the counts of processes that have ended. */
+/** Includes the counts of processes that have ended. */
 function cacheOf(links: ReadonlySet<Link>, past: Pick<CacheCounts, 'hits' | 'misses'>): CacheCounts {
   const caches = [...links].map(({ report }) => report.cache);
   return {

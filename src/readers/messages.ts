@@ -34,7 +34,7 @@ export type AskAnswer =
       readonly number: number;
       /** Null: the known set. */
       readonly entries: readonly SetEntry[] | null;
-      /** For how long it may be served; Infinity: until it is forgotten. */
+      /** How long it may be served; Infinity: until it is forgotten. */
       readonly holdsMs: number;
     }
   /** The store failed: the request is to be passed on. */

@@ -34,7 +34,7 @@ export interface KeyService {
    */
   remove(name: string, actor: Actor): Promise<RemovedKey>;
   /**
-   * Retires the key, or ends that; the result is the key as it is then. A second time changes nothing. An upload that has been
+   * Retires the key, or ends its retirement. Resolves to the key as it is afterwards. A second time changes nothing. An upload that has been
    * compared with its image before may still be stored. @throws as find()
    */
   setRetired(name: string, isRetired: boolean, actor: Actor): Promise<RegisteredKey>;

@@ -38,7 +38,7 @@ export interface VerifiedLog {
   readonly forgotten: number;
   /** The size of the older checkpoint that was given, if the log goes on from it. */
   readonly continues: number | null;
-  /** By the events that they are about; the first 1,000. */
+  /** In the order of the events that they are about; the first 1,000. */
   readonly faults: readonly LogFault[];
 }
 

@@ -20,7 +20,7 @@ export interface MirrorOptions {
   readonly room: MirrorRoom;
   /** Others fill it too, and what is due here may have been asked for by them; left out: nobody else does. */
   readonly isShared?: boolean;
-  /** For how long the upstream of that URL is left alone; null: all of them. 0: it is asked. */
+  /** How long the upstream of that URL is left alone; null: all of them. 0: it is asked. */
   readonly restingMs: (upstream: string | null) => number;
   readonly givingWay: GateOptions['givingWay'];
   readonly clock: Clock;
@@ -68,7 +68,7 @@ const WALKS = {
   perSecond: 50,
   maxWaiting: 1000,
 };
-/** Behind readers' backs: more would keep those waiting who have nothing yet. */
+/** How many are asked for again behind readers' backs: more would keep those waiting who have nothing yet. */
 const REFRESHES_AT_ONCE = 25;
 const REFRESH_LATER_MS = 5000;
 const WARNED_EVERY_MS = 60_000;

@@ -79,7 +79,7 @@ const IMAGES_AT_ONCE = 600;
 /** Begun and not walked yet: a few more than a mirror walks at once, so that the next one is at hand. */
 const WALKS_AHEAD = 32;
 const LOOKED_UP_AT_ONCE = 500;
-/** For how long the end of a set is believed. */
+/** How long the end of a set is believed. */
 const END_KNOWN_MS = 300_000;
 /** An upstream that has answered in this run and is left alone after faults is waited for: for so long since its last answer. */
 const PATIENCE_MS = 100_000;

@@ -3,7 +3,7 @@ import type { FsckResult, OnProgress, TreeCounts } from '../domain/upkeep.ts';
 import { MAX_FINDINGS, type SiteUpkeep, type Upkeep } from './upkeep.ts';
 
 export interface SitesUpkeep extends Upkeep {
-  /** To be called when the upkeep of that site has made the index anew. */
+  /** Call it when the upkeep of that site has made the index anew. */
   indexWasReset(site: string): void;
 }
 

@@ -28,7 +28,7 @@ export interface Walker {
    * first that has a set wins. Sets of two upstreams are never mixed.
    */
   walk(folder: string, from: number | null): Promise<Walk>;
-  /** For how long that one is left alone, from now on; null: every one. 0: it, or one of them, is asked. */
+  /** How long that one is left alone, from now on; null: every one. 0: it, or one of them, is asked. */
   restingMs(from: number | null): number;
   readonly names: readonly string[];
   close(): Promise<void>;

@@ -39,7 +39,7 @@ export interface Examined<T> {
 
 export interface WholeImages<T> {
   /**
-   * To be called for each part in their order; null: nothing of it is stored. The images that are whole from now on, each with its
+   * Call it for each part in their order; null: nothing of it is stored. The images that are whole from now on, each with its
    * items in the order of the parts.
    */
   next(examined: Examined<T> | null): readonly (readonly T[])[];

@@ -26,7 +26,7 @@ export interface SentToken {
 
 export interface JobTokenOptions {
   readonly origin: JobTokenOrigin;
-  /** For whom a token is asked for, where one is asked for. */
+  /** The audience for which a token is asked for, where one is asked for. */
   readonly audience: string;
   readonly ca: string | null;
   readonly hasProxies: boolean;

@@ -20,7 +20,7 @@ export interface Endpoint {
 const MIRROR_PULLS = ['all', 'digest-only', 'tag-only'] as const;
 
 export interface Mirror extends Endpoint {
-  /** For which references the mirror is asked. */
+  /** The references for which the mirror is asked. */
   readonly pulls: (typeof MIRROR_PULLS)[number];
 }
 
