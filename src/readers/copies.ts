@@ -2,6 +2,7 @@
 // forgotten before that.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Clock, SetEntry, SignatureSet } from '../domain/ports.ts';
+import type { Packing } from '../service/packed-sets.ts';
 import type { Reader } from '../service/read.ts';
 import { createSetMemory } from '../service/set-memory.ts';
 import type { Ask, AskAnswer, CacheCounts } from './messages.ts';
@@ -28,6 +29,12 @@ interface Copy {
   readonly untilMs: number;
 }
 
+/** Those that hold until they are forgotten. */
+const LASTING: Packing<Copy> = {
+  numbersOf: ({ number, untilMs }) => (untilMs === Number.POSITIVE_INFINITY ? [number, 0] : null),
+  unpack: (set, [number]) => ({ set, number, untilMs: Number.POSITIVE_INFINITY }),
+};
+
 interface Pending {
   readonly image: ImageId;
   readonly askedAtMs: number;
@@ -37,7 +44,7 @@ interface Pending {
 }
 
 export function createCopies({ clock, cacheBytes, ask, later }: CopiesOptions): Copies {
-  const copies = createSetMemory<Copy>(cacheBytes);
+  const copies = createSetMemory<Copy>(cacheBytes, LASTING);
   const pending = new Map<number, Pending>();
   /** What was asked since the image was last forgotten, by imageKey(). */
   const sharedAsks = new Map<string, number>();

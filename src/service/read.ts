@@ -5,6 +5,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey, knownImageKey, makeImageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
 import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import type { Packing } from './packed-sets.ts';
 import { createSetMemory } from './set-memory.ts';
 
 export interface ReaderOptions {
@@ -66,6 +67,17 @@ interface CachedSet {
   readonly epoch: number;
 }
 
+/** Of a settled set, all that may still differ from others is when it was read. */
+const SETTLED: Packing<CachedSet> = {
+  numbersOf: ({ set, checkedAtMs, epoch }) =>
+    set.isSettled === true && set.askAgainMs === undefined ? [checkedAtMs, epoch] : null,
+  unpack: ({ generation, entries }, [checkedAtMs, epoch]) => ({
+    set: { generation, entries, isSettled: true },
+    checkedAtMs,
+    epoch,
+  }),
+};
+
 const EMPTY: SignatureSet = { generation: 0, entries: [] };
 
 export function createReader({
@@ -75,7 +87,7 @@ export function createReader({
   onForgotten = () => undefined,
   viewOf = () => null,
 }: ReaderOptions): Reader {
-  const sets = createSetMemory<CachedSet>(cacheBytes);
+  const sets = createSetMemory<CachedSet>(cacheBytes, SETTLED);
   let hits = 0;
   let misses = 0;
   const versions = createVersions();

@@ -63,6 +63,24 @@ describe('copies of sets', () => {
     assert.equal(copies.peekSet(APP)?.entries[0]?.sha256, 'one');
   });
 
+  test('that hold until they are forgotten keep their numbers when far more are in memory than as objects', async () => {
+    const { copies, clock, asked } = open();
+    const images = Array.from({ length: 1500 }, (_, number) => imageOf(`image-${number}`));
+    const entries = [{ ...entryOf('one'), sha256: 'ab'.repeat(32) }];
+    const reading = images.map((image) => copies.readSet(image));
+    copies.answer(asked().map(({ id }) => ({ id, number: 100 + id, entries, holdsMs: UNTIL_FORGOTTEN })));
+    const sets = await Promise.all(reading);
+    clock.pass(3_600_000);
+    assert.equal(copies.counts.sets, 1500);
+    assert.deepEqual(
+      images.map((image) => copies.peekSet(image)),
+      sets,
+    );
+    copies.forget(images.slice(0, 1000));
+    assert.ok(images.slice(0, 1000).every((image) => copies.peekSet(image) === null));
+    assert.ok(images.slice(1000).every((image) => copies.peekSet(image) !== null));
+  });
+
   test('count their age from the question, not from the answer', async () => {
     const { copies, clock, asked } = open();
     const reading = copies.readSet(APP);

@@ -397,6 +397,32 @@ describe('the memory of sets', () => {
     assert.equal(asked.length, 101);
   });
 
+  test('a settled set holds, and is forgotten with its image or all, when far more are in memory than as objects', async () => {
+    const { reader, settle, put, asked, clock } = open();
+    const images = Array.from({ length: 1500 }, (_, number) => imageOf(`image-${number}`));
+    const readAll = () => Promise.all(images.map((image) => reader.readSet(image)));
+    for (const image of images) settle(image, {});
+    const before = await readAll();
+    clock.pass(3_600_000);
+    assert.deepEqual(await readAll(), before);
+    assert.ok(reader.cache.bytes <= MIB, `${reader.cache.bytes} bytes`);
+    assert.deepEqual([reader.cache.sets, asked.length], [1500, 1500]);
+
+    for (const image of images) {
+      put(image, 'one', 'two');
+      reader.forget(image);
+    }
+    assert.ok((await readAll()).every(({ entries }) => entries.length === 2));
+    for (const image of images) settle(image, {});
+    clock.pass(3_600_000);
+    await readAll();
+    assert.equal(asked.length, 4500);
+    reader.forgetAll();
+    clock.pass(3_600_000);
+    await readAll();
+    assert.equal(asked.length, 6000);
+  });
+
   test('names without signatures push out no set that has some', async () => {
     const { reader, put } = open(100_000);
     put(APP, 'one');
