@@ -57,8 +57,8 @@ export class BatchPacker {
   readonly #images = new ImagePacker();
   readonly #texts = new Positions();
   readonly #signatures = new Digests(SHA256_BYTES);
-  readonly #reads: number[] = [];
-  readonly #missing: number[] = [];
+  readonly #reads = new Columns();
+  readonly #missing = new Columns();
   #dropped: DroppedCount | undefined;
 
   addRead(read: ReadCount): void {
