@@ -31,8 +31,9 @@ export type ImageParts = [site: string, path: string, layout: string, algorithm:
 /** The memory for an image's digest; those of SHA-256 fill half of it. */
 export const DIGEST_BYTES = 64;
 export const SHA256_BYTES = 32;
-/** The memory for digests begins with so many, and doubles. */
+/** The memory for digests, and for rows, begins with so many, and doubles. */
 const FIRST_DIGESTS = 64;
+const FIRST_ROWS = 64;
 const KINDS = (['repository', 'release'] as const).flatMap((layout) =>
   (
     [
@@ -57,30 +58,36 @@ export class BatchPacker {
   readonly #images = new ImagePacker();
   readonly #texts = new Positions();
   readonly #signatures = new Digests(SHA256_BYTES);
-  readonly #reads = new Columns();
-  readonly #missing = new Columns();
+  readonly #reads = new Numbers(READ_WIDTH);
+  readonly #missing = new Numbers(MISSING_WIDTH);
+  /** Most rows follow one of the same client. */
+  #last: PackedClient | null = null;
   #dropped: DroppedCount | undefined;
 
   addRead(read: ReadCount): void {
     const { image, number, status, address, agent, token, signatureSha256 } = read;
-    this.#reads.push(
-      this.#images.of(image),
-      number ?? NONE,
-      status,
-      this.#texts.of(address),
-      this.#optional(agent),
-      this.#optional(token),
-      signatureSha256 === null ? NONE : this.#signatures.add(signatureSha256),
-      read.firstAt.getTime(),
-      read.lastAt.getTime(),
-      read.count,
-      read.bytes,
-    );
+    const client = this.#clientOf(address, agent, token);
+    const { numbers, from } = this.#reads.next();
+    numbers[from] = this.#images.of(image);
+    numbers[from + 1] = number ?? NONE;
+    numbers[from + 2] = status;
+    numbers[from + 3] = client.addressAt;
+    numbers[from + 4] = client.agentAt;
+    numbers[from + 5] = client.tokenAt;
+    numbers[from + 6] = signatureSha256 === null ? NONE : this.#signatures.add(signatureSha256);
+    numbers[from + 7] = read.firstAt.getTime();
+    numbers[from + 8] = read.lastAt.getTime();
+    numbers[from + 9] = read.count;
+    numbers[from + 10] = read.bytes;
   }
 
   addMissing({ image, firstAt, lastAt, lastAddress, count }: MissingCount): void {
-    const address = this.#texts.of(lastAddress);
-    this.#missing.push(this.#images.add(image), firstAt.getTime(), lastAt.getTime(), address, count);
+    const { numbers, from } = this.#missing.next();
+    numbers[from] = this.#images.add(image);
+    numbers[from + 1] = firstAt.getTime();
+    numbers[from + 2] = lastAt.getTime();
+    numbers[from + 3] = this.#texts.of(lastAddress);
+    numbers[from + 4] = count;
   }
 
   setDropped(dropped: DroppedCount): void {
@@ -92,15 +99,40 @@ export class BatchPacker {
       images: this.#images.packed(),
       texts: this.#texts.texts,
       signatures: this.#signatures.packed(),
-      reads: new Float64Array(this.#reads),
-      missing: new Float64Array(this.#missing),
+      reads: this.#reads.packed(),
+      missing: this.#missing.packed(),
       ...(this.#dropped === undefined ? {} : { dropped: this.#dropped }),
     };
+  }
+
+  #clientOf(address: string, agent: string | null, token: string | null): PackedClient {
+    const last = this.#last;
+    if (last !== null && last.address === address && last.agent === agent && last.token === token)
+      return last;
+    this.#last = {
+      address,
+      agent,
+      token,
+      addressAt: this.#texts.of(address),
+      agentAt: this.#optional(agent),
+      tokenAt: this.#optional(token),
+    };
+    return this.#last;
   }
 
   #optional(text: string | null): number {
     return text === null ? NONE : this.#texts.of(text);
   }
+}
+
+/** A client's texts, and their positions. */
+interface PackedClient {
+  readonly address: string;
+  readonly agent: string | null;
+  readonly token: string | null;
+  readonly addressAt: number;
+  readonly agentAt: number;
+  readonly tokenAt: number;
 }
 
 /** The bytes of memory that it takes, about. */
@@ -141,6 +173,35 @@ class ImagePacker {
   packed(): PackedImages {
     const parts = new Uint32Array(this.#parts);
     return { sites: this.#sites.texts, paths: this.#paths.texts, parts, digests: this.#digests.packed() };
+  }
+}
+
+/** Rows of so many numbers each, behind each other. */
+class Numbers {
+  readonly #width: number;
+  #numbers: Float64Array;
+  #end = 0;
+
+  constructor(width: number) {
+    this.#width = width;
+    this.#numbers = new Float64Array(width * FIRST_ROWS);
+  }
+
+  /** Where the next row is to be put. */
+  next(): { readonly numbers: Float64Array; readonly from: number } {
+    const from = this.#end;
+    if (from === this.#numbers.length) {
+      const larger = new Float64Array(2 * from);
+      larger.set(this.#numbers);
+      this.#numbers = larger;
+    }
+    this.#end += this.#width;
+    return { numbers: this.#numbers, from };
+  }
+
+  /** In memory of its own: a message holds the whole memory behind a view. */
+  packed(): Float64Array {
+    return this.#numbers.slice(0, this.#end);
   }
 }
 

@@ -28,9 +28,10 @@ function readOf(number: number): ReadCount {
     number: number % 2 === 0 ? 1 : null,
     status: number % 2 === 0 ? 200 : 404,
     signatureSha256: number % 2 === 0 ? number.toString(16).padStart(64, 'a') : null,
-    address: `192.0.2.${number % 50}`,
+    // some follow one of the same client, or of one that differs in one text alone
+    address: `192.0.2.${Math.floor(number / 7) % 50}`,
     agent: number % 5 === 0 ? null : 'podman',
-    token: null,
+    token: number % 11 < 5 ? null : 'ci',
     firstAt: new Date(MIDNIGHT + number - 1000),
     lastAt: new Date(MIDNIGHT + number),
     count: number,
