@@ -15,6 +15,7 @@ import {
   type PackedRead,
   readsIn,
 } from './access-columns.ts';
+import { AddedReads, type Counts, type ReadKey } from './added-reads.ts';
 import { DayImages, DaySignatures } from './day-ids.ts';
 import { deleteForGood, emptyJournal } from './forget.ts';
 import { NumberSet } from './number-set.ts';
@@ -61,9 +62,6 @@ interface Other {
   lastAddress: number;
 }
 
-/** Minute, image, number, status, address, agent, token, signature. */
-type ReadKey = [number, number, number, number, number, number, number, number];
-type Counts = [firstAtMs: number, lastAtMs: number, count: number, bytes: number];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
 /** The rows of one day's database. */
@@ -74,7 +72,7 @@ export class DayRows {
   readonly #tokens: Dictionary;
   readonly #images: DayImages;
   readonly #addToRead: Statement<[...Counts, ...ReadKey]>;
-  readonly #addRead: Statement<[...ReadKey, ...Counts]>;
+  readonly #addedReads: AddedReads;
   readonly #newRows = new NewRows();
   readonly #appendMissing: Statement<[...ImageParts, ...Seen]>;
   readonly #addMissing: Statement<[...Seen, ...ImageParts]>;
@@ -119,15 +117,7 @@ export class DayRows {
       SET first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), count = count + ?, bytes = bytes + ?
       WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?
         AND signature = ?`);
-    this.#addRead = db.prepare(`
-      INSERT INTO read
-        (minute, image, number, status, address, agent, token, signature, first_at_ms, last_at_ms, count, bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT DO UPDATE SET
-        first_at_ms = min(first_at_ms, excluded.first_at_ms),
-        last_at_ms = max(last_at_ms, excluded.last_at_ms),
-        count = count + excluded.count,
-        bytes = bytes + excluded.bytes`);
+    this.#addedReads = new AddedReads(db);
     this.#appendMissing = db.prepare(`
       INSERT INTO missing_once
         (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
@@ -179,6 +169,7 @@ export class DayRows {
       // rows that were rolled back do not count against the bounds
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
+      this.#addedReads.forget();
       this.#images.forget();
       this.#forgetMissing();
       this.#signatures.forget();
@@ -276,6 +267,7 @@ export class DayRows {
       else
         this.#writeRead(read, imageId(read.image), read.signature === null ? 0 : signatureId(read.signature));
     }
+    this.#addedReads.end();
     for (const one of missingIn(batch)) this.#writeMissing(one, imageIn(batch, one.image), hours);
     for (const hour of hours.values()) {
       this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
@@ -320,23 +312,14 @@ export class DayRows {
       // most rows are of the minute's first batch, or in all of its batches
       if (this.#addToRead.run(...more, ...key).changes > 0) return;
       if (this.#newRows.take(minute, network)) {
-        this.#addRead.run(...key, ...more);
+        this.#addedReads.add(key, more);
         return;
       }
     }
     const hour = minute - (minute % MINUTES_PER_HOUR);
     const networkId = this.#addresses.idOf(network);
-    this.#addRead.run(
-      hour,
-      imageId,
-      MERGED_NUMBER,
-      status,
-      networkId,
-      OTHER_ID,
-      tokenId,
-      signatureId,
-      ...more,
-    );
+    const key: ReadKey = [hour, imageId, MERGED_NUMBER, status, networkId, OTHER_ID, tokenId, signatureId];
+    this.#addedReads.add(key, more);
   }
 
   /** When an IPv6 network has too many addresses, the network stands for the further ones. */
