@@ -155,7 +155,7 @@ async function fillReads() {
     const reads = Array.from({ length: Math.min(READS_AT_ONCE, READS - from) }, (_, n) =>
       readOf(from + n, since),
     );
-    for (const [day, batch] of packDays({ reads, missing: [] })) days.write(day, batch);
+    for (const [day, batch] of await packDays({ reads, missing: [] })) days.write(day, batch);
     say(Math.min(from + READS_AT_ONCE, READS));
   }
   days.close();
