@@ -1,4 +1,5 @@
 // Load on a server, and what it cost the server. Every kind of load checks what it is answered.
+import { setTimeout as wait } from 'node:timers/promises';
 import { bytesOf, imagePath } from './material.mjs';
 import { outputOfLoad } from './servers.mjs';
 
@@ -12,8 +13,11 @@ const CLIENTS = new URL('clients.mjs', import.meta.url).pathname;
 /** Not written for each run: several wrk read it at the same time, and one that met an empty file gave no result. */
 const NAMES = new URL('names.lua', import.meta.url).pathname;
 
-/** Reads over connections that stay open. `share404`: of the answers, 0.5 for signature-1 and -2 in turn, 1 for a flood. */
-export async function loadReads(server, { names, seconds, share404, from = someImage() }) {
+/**
+ * Reads over connections that stay open. `share404`: of the answers, 0.5 for signature-1 and -2 in turn, 1 for a flood. `restMs`: how
+ * long the server is waited for behind them, where what it does then counts too.
+ */
+export async function loadReads(server, { names, seconds, share404, from = someImage(), restMs = 0 }) {
   const flags = [
     '-t1',
     `-c${CONNECTIONS}`,
@@ -25,7 +29,7 @@ export async function loadReads(server, { names, seconds, share404, from = someI
     names,
     String(from),
   ];
-  const { said, cpuMs } = await costOf(server, 'wrk', flags);
+  const { said, cpuMs } = await costOf(server, 'wrk', flags, { restMs });
   const resultLine = /^RESULT (.*)$/m.exec(said);
   if (resultLine === null) throw new Error(`wrk did not end well:\n${said}`);
   const result = JSON.parse(resultLine[1]);
@@ -95,9 +99,10 @@ export async function checkBytes(server, images) {
 }
 
 /** What a program prints that puts load on the server, and the server's processor time meanwhile. */
-async function costOf(server, program, args, { env = process.env, isPinned = true } = {}) {
+async function costOf(server, program, args, { env = process.env, isPinned = true, restMs = 0 } = {}) {
   const beforeMs = server.cpuMs();
   const argv = isPinned ? ['taskset', '-c', LOAD_CORE, program, ...args] : [program, ...args];
   const said = await outputOfLoad(argv, env);
+  await wait(restMs);
   return { said, cpuMs: server.cpuMs() - beforeMs };
 }
