@@ -22,7 +22,7 @@ const UNSIGNED_SHARE = 1 / 4;
 export class SqliteAccessLog implements AccessLog {
   readonly #writer: Writer;
   readonly #dataDir: string;
-  /** Days that are known to be done; a write takes its day out. */
+  /** Days that are known to be done; a change takes its day out. */
   readonly #closed = new Set<string>();
   /** When it was last tried in vain to close a day. */
   readonly #failedAtMs = new Map<string, number>();
@@ -44,12 +44,23 @@ export class SqliteAccessLog implements AccessLog {
 
   /** The same of a batch that another process has packed. @throws BUSY, STORE_UNAVAILABLE */
   async writePacked(days: PackedDays): Promise<void> {
-    for (const day of days.keys()) this.#closed.delete(day);
     const written = [...days].map(([day, ofDay]) =>
-      this.#writer.run('access.write', { day, batch: ofDay }, sizeOf(ofDay)),
+      this.changing(day, () => this.#writer.run('access.write', { day, batch: ofDay }, sizeOf(ofDay))),
     );
     const failed = (await Promise.allSettled(written)).find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+  }
+
+  /** What changes a day opens it again: the next closeDays() closes it anew. */
+  async changing<Out>(day: string, change: () => Promise<Out>): Promise<Out> {
+    // what closes the day now has summed it up before
+    this.#closed.delete(day);
+    try {
+      return await change();
+    } finally {
+      // meanwhile, it may have been seen as it was before, and taken for done
+      this.#closed.delete(day);
+    }
   }
 
   prune(limits: AccessLimits): Promise<AccessPruned> {

@@ -373,7 +373,7 @@ function connect({
     }),
     audit: new SqliteAuditLog(stateReader, writer),
     questions,
-    eraser: new SqliteEraser(writer, dataDir),
+    eraser: new SqliteEraser(writer, dataDir, access),
     access,
     log: sqliteLogStore(stateReader, writer),
     indexFile: indexFile(dataDir),

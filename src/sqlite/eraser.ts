@@ -2,6 +2,7 @@
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { RecordEraser } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
+import type { SqliteAccessLog } from './access-log.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { daysIn } from './close-day.ts';
 import type { Writer } from './writer.ts';
@@ -11,10 +12,12 @@ const FORGET_BYTES = 200;
 export class SqliteEraser implements RecordEraser {
   readonly #writer: Writer;
   readonly #dataDir: string;
+  readonly #access: Pick<SqliteAccessLog, 'changing'>;
 
-  constructor(writer: Writer, dataDir: string) {
+  constructor(writer: Writer, dataDir: string, access: Pick<SqliteAccessLog, 'changing'>) {
     this.#writer = writer;
     this.#dataDir = dataDir;
+    this.#access = access;
   }
 
   /** Day by day, so that other writes have their turn in between. */
@@ -23,7 +26,9 @@ export class SqliteEraser implements RecordEraser {
     let reads = 0;
     for (const day of daysIn(this.#dataDir)) {
       if (Date.parse(day) >= beforeMs) break;
-      reads += await this.#writer.run('access.forget', { day, person, beforeMs }, FORGET_BYTES);
+      reads += await this.#access.changing(day, () =>
+        this.#writer.run('access.forget', { day, person, beforeMs }, FORGET_BYTES),
+      );
     }
     return reads;
   }

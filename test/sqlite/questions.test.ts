@@ -445,6 +445,23 @@ test('reads that come while their day is being closed are in its totals', async 
   assert.deepEqual(state.prepare('SELECT fetched FROM access_hour').pluck().all(), [2]);
 });
 
+test('a day that somebody was taken out of is closed anew, with totals that do not count them', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  await databases.access.write({
+    reads: [read(), read({ address: '198.51.100.9', count: 5 })],
+    missing: [],
+  });
+  await databases.access.closeDays(later(DAY_MS));
+  const state = connect(join(dataDir, 'state.db'), { readonly: true });
+  t.after(() => void state.close());
+  const fetched = state.prepare('SELECT fetched FROM access_hour').pluck();
+  assert.deepEqual(fetched.all(), [6]);
+  const person = { kind: 'address', text: '198.51.100.9' } as const;
+  assert.equal(await databases.eraser.forgetReads(person, later(DAY_MS)), 1);
+  await databases.access.closeDays(later(DAY_MS + MINUTE_MS));
+  assert.deepEqual(fetched.all(), [1]);
+});
+
 test('a stop ends what tidies up a day, without a word, and the next start does it', async (t) => {
   const dataDir = temporaryFolder(t);
   const { databases } = await open(dataDir);
