@@ -200,6 +200,15 @@ function messageOf(error: unknown): string {
   return error.message;
 }
 
+/** Operator intervention: the server stops, or the statement took too long. */
+const INTERVENTION = '57';
+
+/** Whether PostgreSQL refused this very statement: it may take others, also parts of this one. */
+export function isRefused(error: unknown): boolean {
+  const cause = error instanceof LookasideError ? error.cause : error;
+  return cause instanceof pg.DatabaseError && cause.code?.startsWith(INTERVENTION) === false;
+}
+
 /** Whether the statement failed because a row with that name is there. */
 export function isTaken(error: unknown, constraint: string): boolean {
   const cause = error instanceof LookasideError ? error.cause : error;

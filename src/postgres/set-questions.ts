@@ -2,7 +2,7 @@
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { SetEntry, SignatureSet } from '../domain/ports.ts';
-import type { Query } from './connect.ts';
+import { isRefused, type Query } from './connect.ts';
 import { inTime } from './in-time.ts';
 
 export interface AnsweredSet {
@@ -24,6 +24,8 @@ interface Asked {
   readonly image: ImageId;
   readonly known: SignatureSet | undefined;
   isLate: boolean;
+  /** It goes with no other: a question for several was refused. */
+  isAlone: boolean;
   readonly resolve: (answer: AnsweredSet) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -65,8 +67,14 @@ export function createSetQuestions(options: SetQuestionsOptions) {
     isComing = true;
     setImmediate(() => {
       isComing = false;
-      while (waiting.length > 0 && underWay < QUESTIONS_AT_ONCE) void ask(waiting.splice(0, SETS_AT_ONCE));
+      while (waiting.length > 0 && underWay < QUESTIONS_AT_ONCE) void ask(next());
     });
+  }
+
+  function next(): readonly Asked[] {
+    const together = waiting.findIndex(({ isAlone }) => isAlone);
+    if (together === 0) return waiting.splice(0, 1);
+    return waiting.splice(0, together === -1 ? SETS_AT_ONCE : Math.min(together, SETS_AT_ONCE));
   }
 
   async function ask(all: readonly Asked[]): Promise<void> {
@@ -82,11 +90,18 @@ export function createSetQuestions(options: SetQuestionsOptions) {
         );
       }
     } catch (error) {
-      for (const { reject } of few) reject(error);
+      if (few.length > 1 && isRefused(error)) askOneByOne(few);
+      else for (const { reject } of few) reject(error);
     } finally {
       underWay -= 1;
       soon();
     }
+  }
+
+  /** Broken rows of one image fail the question for all: none of the others is refused for it. */
+  function askOneByOne(few: readonly Asked[]): void {
+    for (const asked of few) asked.isAlone = true;
+    waiting.unshift(...few);
   }
 
   function rowsOf(few: readonly Asked[]): Promise<readonly SetRow[]> {
@@ -139,7 +154,7 @@ export function createSetQuestions(options: SetQuestionsOptions) {
   return (image: ImageId, known: SignatureSet | undefined): Promise<AnsweredSet> => {
     let leave: () => void = () => undefined;
     const answering = new Promise<AnsweredSet>((resolve, reject) => {
-      const asked = { image, known, isLate: false, resolve, reject };
+      const asked = { image, known, isLate: false, isAlone: false, resolve, reject };
       leave = () => {
         asked.isLate = true;
       };

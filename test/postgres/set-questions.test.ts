@@ -1,6 +1,8 @@
 // When readers' questions for sets go to the database, over answers that a test gives.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import pg from 'pg';
+import { LookasideError } from '../../src/domain/errors.ts';
 import type { Query } from '../../src/postgres/connect.ts';
 import { LONGEST_MS } from '../../src/postgres/in-time.ts';
 import { createSetQuestions } from '../../src/postgres/set-questions.ts';
@@ -43,4 +45,33 @@ test('four questions at most are under way, and who has waited for too long is a
   );
   asked[4]?.answer();
   assert.deepEqual(await second, { set: { generation: 0, entries: [] }, newest: 7 });
+});
+
+/** Asks for the images together, while PostgreSQL fails each question about the first with that code. */
+async function askAll(code: string) {
+  const asked: number[] = [];
+  const query = (async (_: string, [, folders]: readonly (readonly string[])[]) => {
+    asked.push(folders?.length ?? 0);
+    if (folders?.some((folder) => folder.startsWith('team/broken@')) === true) {
+      const cause = Object.assign(new pg.DatabaseError('invalid page in block 7', 0, 'error'), { code });
+      throw new LookasideError('STORE_UNAVAILABLE', cause.message, { cause });
+    }
+    return folders?.map((_folder, position) => ({ n: position + 1, newest: 7, generation: null }));
+  }) as unknown as Query;
+  const ask = createSetQuestions({ query, late: ({ path }) => new Error(path), check: (bytes) => bytes });
+  const names = ['team/broken', ...Array.from({ length: 9 }, (_, n) => `team/app-${n}`)];
+  const answers = await Promise.allSettled(names.map((name) => ask(imageOf(name), undefined)));
+  return { asked, answers: answers.map(({ status }) => status) };
+}
+
+test('an image whose rows PostgreSQL cannot read fails no question for another one', async () => {
+  const { asked, answers } = await askAll('XX001');
+  assert.deepEqual(answers, ['rejected', ...Array.from({ length: 9 }, () => 'fulfilled')]);
+  assert.deepEqual(asked, [10, ...Array.from({ length: 10 }, () => 1)]);
+});
+
+test('sets are asked for once where PostgreSQL stops, or has no time', async () => {
+  const { asked, answers } = await askAll('57014');
+  assert.deepEqual(new Set(answers), new Set(['rejected']));
+  assert.deepEqual(asked, [10]);
 });
