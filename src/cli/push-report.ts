@@ -164,14 +164,19 @@ export interface Summary {
   readonly server: string;
 }
 
-/** `12 signatures of 10 images: 2 sent, 10 there already; 1.4 KiB to https://… in 0.4 s`. */
+/** `12 signatures of 10 images: 2 sent, 10 there already; 1.4 KiB to https://… in 0.4 s`; of which images the rest are is not known. */
 export function formatSummary({ counts, sentBytes, tookMs, server }: Summary): string {
   const { files, images } = counts;
-  const what = `${plural(files, 'signature')} of ${plural(images, 'image')}`;
+  const what = plural(files, 'signature') + (counts.unsent > 0 ? '' : ` of ${plural(images, 'image')}`);
   const seconds = (tookMs / 1000).toFixed(1);
   return escapeTerminal(
     `${what}: ${formatCounts(counts) || 'nothing to do'}; ${formatBytes(sentBytes)} to ${server} in ${seconds} s`,
   );
+}
+
+/** What to do about the ones that this push did not get to. */
+export function formatUnsent(unsent: number): string {
+  return `${plural(unsent, 'signature')} not sent: run the same push again, which sends what the server lacks`;
 }
 
 export const NOTHING_FOUND = `nothing to push: no signature was found; ${LOOKED_FOR}. podman and skopeo leave them in the folder that lookaside-staging names in registries.d, as team/app@sha256=<hex>/signature-1`;

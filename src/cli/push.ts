@@ -17,6 +17,7 @@ import {
   createTally,
   formatImage,
   formatSummary,
+  formatUnsent,
   isMisrooted,
   MISROOTED,
   NOTHING_FOUND,
@@ -70,9 +71,10 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
     const tookMs = performance.now() - startedMs;
     const failure = stopping.exitCode() === null ? (end.stopped?.failure ?? null) : null;
     const summary = report.end({ sentBytes, tookMs, server: server.name }, { unsent, failure });
-    const { refused, problem } = summary.counts;
-    if (stopping.exitCode() !== null) return stopping.exitCode() ?? EXIT.failed;
-    if (failure !== null) return cannotTry(failure);
+    const { refused, problem, unsent: left } = summary.counts;
+    const status = stopping.exitCode() ?? (failure === null ? null : cannotTry(failure));
+    if (left > 0 && !dryRun) report.note(formatUnsent(left));
+    if (status !== null) return status;
     const isNothing = command.requireSome && staged.files.length === 0;
     return refused + problem > 0 || isNothing ? EXIT.failed : EXIT.done;
   } catch (error) {

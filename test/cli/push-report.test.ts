@@ -106,7 +106,7 @@ describe('the line of an image', () => {
 });
 
 describe('the summary', () => {
-  it('adds up all that was told and all that was not', () => {
+  it('adds up all that was told and all that was not, and names no number of images where some were not looked at', () => {
     const tally = createTally();
     tally.add({ image: APP, files: [staged(1, sent(1)), staged(2, { result: 'there' })] });
     tally.add({ image: null, files: [file('x', { result: 'there' })] });
@@ -120,8 +120,15 @@ describe('the summary', () => {
     });
     assert.equal(
       text,
-      '6 signatures of 1 image: 1 sent, 2 there already, 1 unreadable, 3 not sent; 2.0 KiB to https://signatures.example.com in 1.2 s',
+      '6 signatures: 1 sent, 2 there already, 1 unreadable, 3 not sent; 2.0 KiB to https://signatures.example.com in 1.2 s',
     );
+  });
+
+  it('says of how many images the signatures are where all were looked at', () => {
+    const tally = createTally();
+    tally.add({ image: APP, files: [staged(1, sent(1))] });
+    const text = formatSummary({ counts: tally.counts(), sentBytes: 0, tookMs: 0, server: 'here' });
+    assert.equal(text, '1 signature of 1 image: 1 sent; 0 B to here in 0.0 s');
   });
 
   it('names three strangers', () => {

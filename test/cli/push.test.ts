@@ -156,7 +156,7 @@ describe('push', () => {
     ]);
     assertOutcome(gone, 2, /gone/);
     assertOutcome(contradictory, 2, /--dry-run/);
-    assertOutcome(once, 2, /does not know the token/, /1 signature .*1 not sent/);
+    assertOutcome(once, 2, /does not know the token/, /^1 signature: 1 not sent;/m);
     assertOutcome(watching, 2, /does not know the token/);
     assert.equal(await statusOf('team/untried', 1), 404);
   });
@@ -168,7 +168,8 @@ describe('push', () => {
     const running = await pushInBackground(nowhere, /ECONNREFUSED.*; trying again\n/);
     process.kill(running.pid, 'SIGINT');
     assert.equal(await running.ended, 130);
-    assert.match(running.output(), /1 not sent; 0 B to http:\/\/127\.0\.0\.1:1/);
+    assert.match(running.output(), /^1 signature: 1 not sent; 0 B to http:\/\/127\.0\.0\.1:1/m);
+    assert.match(running.output(), /1 signature not sent: run the same push again, which sends what/);
   });
 });
 
