@@ -209,6 +209,26 @@ describe('the web pages in a browser', needs('chromium'), () => {
       await page.goto(`${server.url}/ui/system`);
       const box = await page.locator('nav.main [aria-current]').boundingBox();
       assert.ok(box !== null && box.x >= 0 && box.x + box.width <= 360, `the open section shows: ${box?.x}`);
+      // what lies behind an edge is hinted at there, in the row above the words
+      const nav = page.locator('nav.main');
+      const edges = async () => {
+        const { x, y, width } = (await nav.boundingBox()) ?? assert.fail('there is no navigation');
+        const clip = { y: y + 1, width: 4, height: 4 };
+        const [left, right] = [x, x + width - 4];
+        const shot = async (at: number) =>
+          (await page.screenshot({ clip: { ...clip, x: at } })).toString('hex');
+        return [await shot(left), await shot(right)] as const;
+      };
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme });
+        await page.evaluate("document.querySelector('nav.main').scrollTo({ left: 0 })");
+        const [leftAtStart, rightAtStart] = await edges();
+        await page.evaluate("document.querySelector('nav.main').scrollTo({ left: 9999 })");
+        const [leftAtEnd, rightAtEnd] = await edges();
+        assert.equal(leftAtStart, rightAtEnd, 'nothing is behind them');
+        assert.notEqual(rightAtStart, rightAtEnd, `more is to the right, ${colorScheme}`);
+        assert.notEqual(leftAtEnd, leftAtStart, `more is to the left, ${colorScheme}`);
+      }
     });
   });
 
