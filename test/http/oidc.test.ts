@@ -1,6 +1,5 @@
 // OIDC tokens at the door: who the actor of an upload is, and what is answered when a token is refused or its issuer is away.
 import assert from 'node:assert/strict';
-import { BlockList } from 'node:net';
 import { describe, test } from 'node:test';
 import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
 import type { Token } from '../../src/domain/ports.ts';
@@ -8,7 +7,7 @@ import { createIntake } from '../../src/http/intake.ts';
 import type { Services } from '../../src/http/services.ts';
 import type { Actor } from '../../src/service/audit.ts';
 import { createClock } from '../service/hand-driven.ts';
-import { serveOver } from './served.ts';
+import { IDLE_RECORDER, SETTINGS, serveOver, UNASKED_READER } from './served.ts';
 
 const NAME = 'ci https://issuer.example repo:team/app';
 const TOKEN: Token = {
@@ -58,32 +57,12 @@ function scene(
       render: () => assert.fail(),
     },
     reader: {
+      ...UNASKED_READER,
       peekSet: () => null,
-      isForRound: () => false,
       readSet: async () => ({ generation: 1, entries: [] }),
-      readHeld: async () => assert.fail('there are no reader processes'),
-      readSignature: async () => null,
-      forget: () => undefined,
-      forgetAll: () => undefined,
-      cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
     },
-    recorder: {
-      record: () => undefined,
-      flush: async () => undefined,
-      end: async () => undefined,
-      setFull: () => undefined,
-      buffer: { rows: 0, dropped: 0 },
-    },
-    settings: () => ({
-      prefix: '',
-      publicUrl: null,
-      read,
-      listing: true,
-      ui: true,
-      accessLog: 'combined',
-      trustedProxies: new BlockList(),
-      maxSignatureBytes: 1024,
-    }),
+    recorder: IDLE_RECORDER,
+    settings: () => ({ ...SETTINGS, read, accessLog: 'combined' }),
     writeAccessLine: (line) => void lines.push(line),
   };
   return { services, actors, lines };

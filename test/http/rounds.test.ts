@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Round } from '../../src/domain/concurrency.ts';
 import { createRounds } from '../../src/http/rounds.ts';
 import { sendRaw } from './raw-request.ts';
-import { serveOver } from './served.ts';
+import { IDLE_RECORDER, serveOver, UNASKED_READER } from './served.ts';
 
 const digest = (digit: string) => digit.repeat(64);
 const NOTHING = { generation: 0, entries: [] };
@@ -38,25 +38,14 @@ describe('a round', () => {
     const rounds: (Round | undefined)[] = [];
     await using server = await serveOver({
       reader: {
+        ...UNASKED_READER,
         isForRound: () => true,
         peekSet(_, round) {
           rounds.push(round);
           return NOTHING;
         },
-        readSet: () => assert.fail('it was told at once'),
-        readHeld: () => assert.fail('there are no reader processes'),
-        readSignature: () => assert.fail('it is small'),
-        forget: () => assert.fail('nothing has changed'),
-        forgetAll: () => assert.fail('nothing has changed'),
-        cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
       },
-      recorder: {
-        record: () => undefined,
-        flush: async () => undefined,
-        end: async () => undefined,
-        setFull: () => undefined,
-        buffer: { rows: 0, dropped: 0 },
-      },
+      recorder: IDLE_RECORDER,
     });
     const heads = ['a', 'b', 'c'].map(
       (digit, at) =>

@@ -25,6 +25,31 @@ export interface Served extends AsyncDisposable {
   readonly tokens: Readonly<Record<Role, string>>;
 }
 
+const unasked = (): never => {
+  throw new Error('a service was asked that this test has not handed in');
+};
+
+/** For a test that hands in some of its methods. */
+export const UNASKED_READER: Services['reader'] = {
+  peekSet: unasked,
+  isForRound: () => false,
+  readSet: unasked,
+  readHeld: unasked,
+  readSignature: unasked,
+  forget: unasked,
+  forgetAll: unasked,
+  cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
+};
+
+/** It takes every read, and keeps none. */
+export const IDLE_RECORDER: Services['recorder'] = {
+  record: () => undefined,
+  flush: async () => undefined,
+  end: async () => undefined,
+  setFull: () => undefined,
+  buffer: { rows: 0, dropped: 0 },
+};
+
 /** As a token service knows a token that is in force. */
 export function knownToken(token: Token | null | undefined): KnownToken | null {
   return token == null ? null : { token, state: 'valid' };
@@ -48,24 +73,12 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       return [role, text];
     }),
   ) as Record<Role, string>; // one entry for each role
-  const unasked = () => {
-    throw new Error('a service was asked that this test has not handed in');
-  };
   const { clock = createClock() } = services;
   const handler = createHandler({
     isLocal,
     services: {
       places: () => PLACES,
-      reader: {
-        peekSet: unasked,
-        isForRound: () => false,
-        readSet: unasked,
-        readHeld: unasked,
-        readSignature: unasked,
-        forget: unasked,
-        forgetAll: unasked,
-        cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
-      },
+      reader: UNASKED_READER,
       browser: { folderPage: unasked, imagePage: unasked },
       judge: { prefer: unasked },
       signatures: { ofImage: unasked, search: unasked, missing: unasked },

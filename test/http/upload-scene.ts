@@ -1,5 +1,4 @@
 // The HTTP side alone, on a real port: uploads go to memory, tokens are fixed, the clock is driven by hand.
-import { BlockList } from 'node:net';
 import { imageFolder } from '../../src/domain/image.ts';
 import { ROLES, type Role, type SignatureSet, type Token } from '../../src/domain/ports.ts';
 import { createMetrics } from '../../src/http/metrics.ts';
@@ -8,7 +7,7 @@ import { createReader } from '../../src/service/read.ts';
 import { createClock, createLog, type HandClock } from '../service/hand-driven.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createMemoryUploader, type MemoryUploader } from './memory-uploader.ts';
-import { knownToken, serveOver } from './served.ts';
+import { IDLE_RECORDER, knownToken, SETTINGS, serveOver } from './served.ts';
 
 export interface UploadScene extends AsyncDisposable {
   readonly port: number;
@@ -53,27 +52,11 @@ export async function openUploadScene({
     mirrors: async () => [],
     sites: [{ name: 'default', problems: () => new Map(), damaged: () => 0, counts: async () => null }],
   });
-  const inForce: HttpSettings = {
-    prefix: '',
-    publicUrl: null,
-    read: 'anonymous',
-    listing: true,
-    ui: true,
-    accessLog: 'off',
-    trustedProxies: new BlockList(),
-    maxSignatureBytes: 128 * 1024,
-    ...settings,
-  };
+  const inForce: HttpSettings = { ...SETTINGS, maxSignatureBytes: 128 * 1024, ...settings };
   const served = await serveOver(
     {
       reader: createReader({ store: storeOver(uploader), clock, cacheBytes: 0 }),
-      recorder: {
-        record: () => undefined,
-        flush: unreached,
-        end: unreached,
-        setFull: () => undefined,
-        buffer: { rows: 0, dropped: 0 },
-      },
+      recorder: IDLE_RECORDER,
       tokens: {
         create: unreached,
         revoke: unreached,
