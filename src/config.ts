@@ -698,8 +698,10 @@ function parseValues(given: Given): Values {
       if (!(error instanceof Unwanted)) throw error;
       // a password may stand anywhere in what is no good URL of a database
       const isSecret = SECRETS.has(name) || (name === 'database' && /@|%|passw/i.test(text ?? ''));
-      const shownText = isSecret ? MASK : hidePassword(text ?? '');
-      throw invalid(`${calledIn(given, name)} is "${shownText}": ${error.message}`);
+      // as in a job whose secret is not set, or has another name
+      const isEmpty = isSecret && text === '';
+      const quotedText = isEmpty ? 'empty' : `"${isSecret ? MASK : hidePassword(text ?? '')}"`;
+      throw invalid(`${calledIn(given, name)} is ${quotedText}: ${error.message}`);
     }
   });
   return Object.fromEntries(parsed) as Values; // each value went through its own row's parser
