@@ -33,6 +33,8 @@ export interface LogExtent {
 
 export interface LoggedEvent {
   readonly seq: number;
+  /** The time that questions go by, in milliseconds; it is also in the leaf. Null from a server, which shows leaves alone. */
+  readonly atMs: number | null;
   readonly leaf: string;
   /** Null once it was forgotten who it was, as the salt. */
   readonly private: string | null;

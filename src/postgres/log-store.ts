@@ -56,7 +56,7 @@ export class PostgresLog implements LogStore {
 
   events(fromSeq: number, count: number): Promise<readonly LoggedEvent[]> {
     return this.#query<LoggedEvent>(
-      'SELECT seq, leaf, private, salt FROM audit_event WHERE seq >= $1 AND seq < $2 ORDER BY seq',
+      'SELECT seq, at_ms AS "atMs", leaf, private, salt FROM audit_event WHERE seq >= $1 AND seq < $2 ORDER BY seq',
       [fromSeq, fromSeq + count],
     );
   }

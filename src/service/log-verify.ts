@@ -14,6 +14,8 @@ export type LogFaultKind =
   | 'reordered'
   /** Who it was is not what the event binds. */
   | 'private-changed'
+  /** The time that questions go by is not the one in the event. */
+  | 'time-changed'
   /** A hash of the tree above the events. */
   | 'tree'
   | 'checkpoint';
@@ -91,7 +93,11 @@ export async function verifyLog(store: LogReaderStore, options: VerifyLogOptions
 /** What names an event first; of one event what names more of it. */
 function inOrder(a: LogFault, b: LogFault): number {
   const bySeq = (a.seq ?? Number.MAX_SAFE_INTEGER) - (b.seq ?? Number.MAX_SAFE_INTEGER);
-  return bySeq !== 0 ? bySeq : Number(a.kind === 'private-changed') - Number(b.kind === 'private-changed');
+  return bySeq !== 0 ? bySeq : Number(isBesideLeaf(a)) - Number(isBesideLeaf(b));
+}
+
+function isBesideLeaf({ kind }: LogFault): boolean {
+  return kind === 'private-changed' || kind === 'time-changed';
 }
 
 /** The keys whose signatures count. */
@@ -296,8 +302,18 @@ class Walk {
         this.#mismatches.push({ seq, expected, actual: event === undefined ? null : actual });
       }
     } else if (event !== undefined) {
+      this.#compareTime(event);
       this.#comparePrivate(event);
     }
+  }
+
+  // questions find events by their column, so an event could be hidden from them without a change of its leaf
+  #compareTime({ seq, atMs, leaf }: LoggedEvent): void {
+    if (atMs === null) return;
+    const bound = /"at":"([^"]+)"/.exec(leaf)?.[1];
+    if (bound !== undefined && Date.parse(bound) === atMs) return;
+    const message = `the time by which event ${seq} is looked up was changed: the event says ${bound ?? 'none'}`;
+    this.#fault({ kind: 'time-changed', seq, message });
   }
 
   #comparePrivate({ seq, leaf, private: text, salt }: LoggedEvent): void {

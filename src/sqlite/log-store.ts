@@ -45,7 +45,7 @@ export function logReader(db: Database): LogReaderStore {
       ORDER BY n`)
     .pluck();
   const events: Statement<[number, number], LoggedEvent> = db.prepare(`
-    SELECT seq, leaf, private, salt
+    SELECT seq, at_ms AS atMs, leaf, private, salt
     FROM audit_event
     WHERE seq >= ? AND seq < ?
     ORDER BY seq`);

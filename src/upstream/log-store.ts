@@ -71,7 +71,7 @@ export function connectLog(options: AskerOptions): RemoteLog {
       // an event that is gone has an empty entry
       return leaf === ''
         ? []
-        : [{ seq: number * TILE_WIDTH + position + 1, leaf, private: null, salt: null }];
+        : [{ seq: number * TILE_WIDTH + position + 1, atMs: null, leaf, private: null, salt: null }];
     });
   }
 

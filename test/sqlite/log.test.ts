@@ -216,6 +216,11 @@ describe('lookaside audit verify', () => {
       { kind: 'private-changed', seq: 2 },
     ],
     [
+      'the time that questions go by is changed',
+      'UPDATE audit_event SET at_ms = at_ms - 86400000 WHERE seq = 5',
+      { kind: 'time-changed', seq: 5 },
+    ],
+    [
       'an event is changed and its hash with it',
       `UPDATE audit_event SET leaf = '{}' WHERE seq = 6; UPDATE log_hash SET hash = x'${hashOfLeaf(Buffer.from('{}')).toString('hex')}' WHERE level = 0 AND n = 5`,
       { kind: 'changed', seq: 6 },
