@@ -35,7 +35,7 @@ export async function makeBackupFolder(dir: string): Promise<void> {
   if (strangers.length > 0) {
     throw new LookasideError(
       'CONFIG_INVALID',
-      `${dir} holds ${listed(strangers)}, which are not part of a backup; name an empty folder, or that of a backup`,
+      `${dir} holds ${listed(strangers)}, which no backup holds; name an empty folder, or that of a backup`,
     );
   }
 }

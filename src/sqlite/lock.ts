@@ -49,6 +49,7 @@ function lockedDatabase(dataDir: string, file: string): Database {
   } catch (error) {
     db?.close();
     if (isLocked(error)) throw taken(dataDir, file);
+    if (error instanceof LookasideError) throw error; // SQLite itself is missing, and the lock is not the reason
     const why = mayWrite(dataDir)
       ? messageOf(error)
       : `this user may not write to ${dataDir}; change its owner or mode, or name another folder with --data or LOOKASIDE_DATA`;
