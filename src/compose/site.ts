@@ -10,6 +10,7 @@ import type { Clock, Log, SignatureIndex, SignatureStore, UploadStore, Verifier 
 import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
 import { readIntents } from '../files/intents.ts';
+import { openThreadedLooks, type ThreadedLooks } from '../files/threaded-looks.ts';
 import { openThreadedWalk } from '../files/threaded-walk.ts';
 import { openThreadedWriter, type ThreadedWriter } from '../files/threaded-writer.ts';
 import { makeRoot, openTree } from '../files/tree.ts';
@@ -111,7 +112,9 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     add: (...upload) => databases.uploads.add(...upload),
   };
   const log = naming(site, shared.log);
-  const files = openSiteTree(site);
+  const looks = openThreadedLooks({ root: site.root, beingWrittenMs: BEING_WRITTEN_MS });
+  const files = openSiteTree(site, looks);
+  if (await isNew(site, files, index)) looks.begin();
   const writer = openWriter(site);
   const problems = createProblemRegister(
     naming(site, shared.problemLog ?? shared.log.listedBy('lookaside fsck')),
@@ -289,9 +292,24 @@ export function sharedRootOf(name: string): string | null {
   return name.startsWith(SHARED) ? name.slice(SHARED.length) : null;
 }
 
-export function openSiteTree({ root }: Pick<Site, 'root'>): Tree {
+/** Whether each first read of an image looks at the tree, as it is not recorded yet. */
+async function isNew({ name, tree, mirror }: Site, files: Tree, index: SignatureIndex): Promise<boolean> {
+  if (tree === 'shared' || mirror !== undefined) return false;
+  try {
+    if (await index.isComplete(name)) return false;
+    for await (const _ of (await files.children('')) ?? []) return true;
+    return false;
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return true;
+    if (isLookasideError(error, 'STORE_UNAVAILABLE')) return false; // whoever reads the tree tells what is wrong
+    throw error;
+  }
+}
+
+export function openSiteTree({ root }: Pick<Site, 'root'>, looks?: ThreadedLooks): Tree {
   return openTree({
     root,
+    ...(looks === undefined ? {} : { looks }),
     nowMs: Date.now,
     beingWrittenMs: BEING_WRITTEN_MS,
     isWhole: isWholeSignature,
