@@ -55,7 +55,7 @@ const NODE: Layer = {
 /** A layer is a folder of src/, or a file; a file that has a row here belongs to no other. */
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
-  files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one that writes a tree, one that walks through it
+  files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one writes a tree, one walks through it, one looks at images
   sqlite: {
     src: ['domain', 'low-priority.ts'],
     packages: ['better-sqlite3'],
