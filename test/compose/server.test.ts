@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { Worker } from 'node:worker_threads';
 import { compose } from '../../src/compose/server.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -49,6 +50,35 @@ test('a start over a tree of files that verify nothing names ten of each kind, a
       `${TEXTS - 10},lookaside fsck`,
     ]),
   );
+});
+
+test('a thread that looks at images is there for the first reads of a tree that is not recorded, and for no other start', async () => {
+  await using temp = await openTempFolder();
+  const { config } = loadConfig({
+    flags: { data: temp.path },
+    environment: {},
+    workingFolder: temp.path,
+    parseYaml: null,
+  });
+  /** How many such threads a start begins: no other has so little room for what is young. */
+  async function begun(act: (composed: Awaited<ReturnType<typeof compose>>) => Promise<unknown>) {
+    let count = 0;
+    const onWorker = ({ resourceLimits }: Worker) => {
+      count += resourceLimits?.maxYoungGenerationSizeMb === 4 ? 1 : 0;
+    };
+    process.on('worker', onWorker);
+    const taker = { command: 'test', host: 'here' };
+    const options = { config, current: () => config, sites: sitesOf(config), log: createLog(), taker };
+    const composed = await compose(options);
+    await act(composed);
+    await composed[Symbol.asyncDispose]();
+    process.off('worker', onWorker);
+    return count;
+  }
+  assert.equal(await begun(async () => undefined), 0, 'nothing is there');
+  await layImage(path.join(temp.path, 'sigstore'), 'team/app', signatureBytes('one'));
+  assert.equal(await begun(({ upkeep }) => upkeep.reindex({ acceptDamage: false })), 1);
+  assert.equal(await begun(async () => undefined), 0, 'all is recorded');
 });
 
 test('only what serves log-ins reads LOOKASIDE_OIDC_LOGIN: a command may not be able to read its secrets', async () => {
