@@ -292,11 +292,11 @@ export function sharedRootOf(name: string): string | null {
   return name.startsWith(SHARED) ? name.slice(SHARED.length) : null;
 }
 
-/** Whether each first read of an image looks at the tree, as it is not recorded yet. */
+/** Whether there are images and none is recorded: the first read of each looks at the tree. */
 async function isNew({ name, tree, mirror }: Site, files: Tree, index: SignatureIndex): Promise<boolean> {
   if (tree === 'shared' || mirror !== undefined) return false;
   try {
-    if (await index.isComplete(name)) return false;
+    if ((await index.images(name, null, 1)).length > 0) return false;
     for await (const _ of (await files.children('')) ?? []) return true;
     return false;
   } catch (error) {
