@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Stamps, Tree } from '../domain/tree.ts';
 import type { LocalLooks } from './local-looks.ts';
-import { type Entry, HELD_FOLDER } from './opened.ts';
+import { type Entry, HELD, HELD_FOLDER } from './opened.ts';
 import { orNull, type Root } from './root.ts';
 import { stampOf } from './stamps.ts';
 
@@ -52,7 +52,7 @@ export function createComparison({ root, places, mayPeek, nowMs }: ComparisonOpt
     // All at once, which is one turn through the pool of threads, and by their names. If a name is turned to something else meanwhile,
     // equal stamps are still those of the same folder and files, and nothing of them is read here.
     const looks = [
-      liesInside({ path, name: path }),
+      liesInside({ path, name: path }, HELD_FOLDER),
       isSameFolder(path, stamps.folder),
       ...stamps.files.map(({ number, stamp }) => isSameFile(`${path}/signature-${number}`, stamp)),
     ];
@@ -61,9 +61,9 @@ export function createComparison({ root, places, mayPeek, nowMs }: ComparisonOpt
     return isSame;
   }
 
-  /** A folder above it may have been moved out, with a link in its place: that changes no stamp. */
-  async function liesInside(entry: Entry): Promise<boolean> {
-    return (await inTarget(entry, HELD_FOLDER, async () => true)) ?? false;
+  /** A folder above it, or above what a link leads to, may have been moved out, with a link in its place: that changes no stamp. */
+  async function liesInside(entry: Entry, flags: number): Promise<boolean> {
+    return (await inTarget(entry, flags, async () => true)) ?? false;
   }
 
   async function isSameFolder(path: string, stamp: string): Promise<boolean> {
@@ -76,7 +76,8 @@ export function createComparison({ root, places, mayPeek, nowMs }: ComparisonOpt
     if (link === null) return false;
     if (!link.isSymbolicLink()) return stamp === stampOf(link);
     const stats = await orNull(() => statPath(path, { bigint: true }), path);
-    return stats !== null && stamp === `${stampOf(link)} ${stampOf(stats)}`;
+    if (stats === null || stamp !== `${stampOf(link)} ${stampOf(stats)}`) return false;
+    return liesInside({ path, name: path }, HELD);
   }
 
   return {

@@ -477,6 +477,16 @@ describe('the stamps of an image', () => {
     assert.equal(await tree.isUnchanged(FOLDER, stamps), false);
   });
 
+  it('of a link change with a folder above the file behind it that is moved out of the tree, and linked there', async () => {
+    await layFile(root, 'common/behind', ONE);
+    await symlink(path.join(root, 'common/behind'), path.join(root, FOLDER, 'signature-3'));
+    const stamps = await readSettled();
+    assert.equal(await tree.isUnchanged(FOLDER, stamps), true);
+    await rename(path.join(root, 'common'), path.join(outside, 'common'));
+    await symlink(path.join(outside, 'common'), path.join(root, 'common'));
+    assert.equal(await tree.isUnchanged(FOLDER, stamps), false);
+  });
+
   const FAULTY_LINKS: readonly (readonly [what: string, lay: () => Promise<void>])[] = [
     ['to nothing', async () => {}],
     ['to a folder', async () => void (await mkdir(path.join(root, 'behind')))],
