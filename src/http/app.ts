@@ -115,6 +115,7 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
     if (services.isDraining()) res.setHeader('Connection', 'close');
     const malformed = refuse(req);
     if (malformed !== null) {
+      res.setHeader('Connection', 'close'); // a proxy in front may see another request in it, and another one behind it
       sendRefusal(req, res, malformed, startedMs);
       return;
     }

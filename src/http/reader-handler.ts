@@ -38,6 +38,7 @@ export function createReaderHandler({ services, passOn, log }: ReaderHandlerOpti
     if (services.isDraining()) res.setHeader('Connection', 'close');
     const malformed = refuse(req);
     if (malformed !== null) {
+      res.setHeader('Connection', 'close'); // a proxy in front may see another request in it, and another one behind it
       sendRefusal(req, res, malformed, startedMs);
       return;
     }

@@ -1,7 +1,8 @@
 // Answers what node:http could not parse as a request: like any other refusal, and so that the client gets to read it.
-import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
+import { quoted } from '../domain/text.ts';
 import { renderError } from './errors.ts';
 import { linger } from './linger.ts';
 
@@ -33,6 +34,18 @@ export function answerUnparsed(server: Server, { begunOn, lastOn }: AnswersOn): 
     return true;
   }
 
+  // without this, Node.js closes the connection without a word, and whoever took this server for a proxy does not learn why
+  server.on('connect', ({ url = '' }: IncomingMessage, stream) => {
+    const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
+    socket.on('error', () => socket.destroy()); // Node.js has taken its own listener away, and nobody is left to hear of it
+    const error = new LookasideError(
+      'METHOD_NOT_ALLOWED',
+      `CONNECT ${quoted(url)} asks a proxy for a tunnel, and this is a signature server; name another proxy, or none`,
+    );
+    // the answer to an earlier request has to come first
+    if (lastOn(socket)?.closed === false) socket.destroy();
+    else if (refuse(socket, error)) linger(socket, socket);
+  });
   server.on('clientError', (error: Error, stream) => {
     const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
     if (refused.has(socket)) return; // an error of the parser about what follows
@@ -76,6 +89,7 @@ export function answerPlainHttp(server: Server, onPlainHttp: (address: string) =
 }
 
 function refusalOf(error: Error): LookasideError {
+  if (isLookasideError(error)) return error;
   switch (systemCode(error)) {
     case REQUEST_LATE:
       return new LookasideError('TOO_SLOW', 'the request took too long to arrive; send it again, faster');
@@ -96,7 +110,9 @@ function refusalOf(error: Error): LookasideError {
 
 function answerText(refusal: LookasideError): string {
   const { status, headers, body } = renderError(refusal);
-  const lines = Object.entries({ ...headers, Connection: 'close' }).map(
+  const allow = refusal.code === 'METHOD_NOT_ALLOWED' ? { Allow: 'GET, HEAD' } : {};
+  const always = { Date: new Date().toUTCString(), Connection: 'close' };
+  const lines = Object.entries({ ...headers, ...allow, ...always }).map(
     ([name, value]) => `${name}: ${value}`,
   );
   return [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n');

@@ -1,5 +1,7 @@
 // Requests that no honest client sends, byte for byte: refused or answered, and the server goes on.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { type LookasideServer, startServer } from '../clients/server.ts';
@@ -81,6 +83,44 @@ describe('a server', () => {
         assert.equal(headers.get('connection'), 'close', what);
         assert.equal(JSON.parse(body.toString()).errors[0].code, code, what);
       }
+    }
+  });
+
+  it('says to a client that wants a tunnel that it is no proxy, and goes on when that client is gone', async () => {
+    const tunnel = 'CONNECT registry.example:443 HTTP/1.1\r\nHost: registry.example:443\r\n\r\n';
+    const { status, headers, body } = parseAnswer(await sendRaw(server.port, tunnel));
+    assert.equal(status, 405);
+    assert.equal(headers.get('allow'), 'GET, HEAD');
+    assert.equal(headers.get('connection'), 'close');
+    assert.match(
+      JSON.parse(body.toString()).errors[0].message,
+      /CONNECT "registry\.example:443" .* signature server/,
+    );
+    // the answer that is owed comes first, or none does
+    assert.notEqual((await statuses(`${requestOf(folder, ['Host: a'])}${tunnel}`))[0], 405);
+    for (let round = 0; round < 20; round += 1) {
+      const client = connect({ host: '127.0.0.1', port: server.port });
+      await once(client, 'connect');
+      client.write(tunnel + 'x'.repeat(100_000));
+      await once(client, 'readable');
+      client.resetAndDestroy();
+    }
+  });
+
+  it('ends the connection of a request whose end or host is in doubt, and says when it answered', async () => {
+    const inDoubt = [
+      ['Host: a', 'Host: b'], // a proxy in front of this server may have read the other one
+      [],
+      [...Array.from({ length: 101 }, (_, k) => `X-${k}: a`), 'Host: a'],
+      ['Host: a', 'Content-Length: 1', 'Transfer-Encoding: chunked'],
+    ];
+    for (const lines of inDoubt) {
+      const answer = await sendRaw(server.port, `${requestOf(folder, lines)}${requestOf(folder, HEAD)}`);
+      const { status, headers } = parseAnswer(answer);
+      assert.ok(status === 400 || status === 431, `${lines}`);
+      assert.equal(headers.get('connection'), 'close', `${lines}`);
+      assert.ok(Math.abs(Date.parse(headers.get('date') ?? '') - Date.now()) < 60_000, `${lines}`);
+      assert.equal(answer.toString('latin1').match(/^HTTP\/1\.1 /gm)?.length, 1, `${lines}`);
     }
   });
 
