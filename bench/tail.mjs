@@ -167,7 +167,7 @@ async function inTurns(bench, { turns, open, close }, begin) {
     least: Math.min(...ratios),
     most: Math.max(...ratios),
     // of each pair, in their order: a trend tells that something was not yet at rest
-    inOrder: ratios,
+    inOrder: ratios.map((ratio) => ratio.toFixed(2)).join(' '),
     rate,
     p99Ms: of('busy', 'p99Ms'),
     quietP99Ms: of('quiet', 'p99Ms'),
