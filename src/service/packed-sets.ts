@@ -29,20 +29,28 @@ interface Block {
 interface Unpacked<Cached> {
   readonly key: string;
   readonly cached: Cached;
+  /** Of its record. */
+  readonly bytes: number;
   /** Since it was unpacked. */
   reads: number;
 }
 
-const BLOCKS = 64;
+const LEAST_BLOCKS = 64;
+/** To use a block again takes the event loop some milliseconds for each MiB. */
+const MOST_BLOCK_BYTES = 1024 * 1024;
 /** A record that takes more of a block than this would leave much of it empty. */
 const LARGEST = 1 / 4;
 /** How much of a block may stay when it is used again: there must be room for others. */
 const STAYS = 1 / 2;
-const FIRST_SLOTS = 1024;
-/** How many are remembered as objects that were unpacked last: a pull reads two names of a set. So few die young. */
+const LEAST_SLOTS = 1024;
+/** How many at most are remembered as objects that were unpacked last: a pull reads two names of a set. So few die young. */
 const LATELY = 512;
+/** The memory has slots for records of this size; for smaller ones it takes more, which holds up whoever puts the next. */
+const USUAL_BYTES = 512;
+/** The number of a signature's bytes is a word. */
+const MOST_BYTES = 2 ** 32 - 1;
 
-// A record, by its bytes: 0 hash, 4 its own size, 8 length of the key, 12 number of entries, 13 flags, 16 generation, 24 and 32 the two
+// A record, by where each part begins: 0 hash, 4 its own size, 8 length of the key, 12 number of entries, 13 flags, 16 generation, 24 and 32 the two
 // numbers; then the entries; then the key; then the bytes of the signatures. All begin at multiples of eight.
 const HEAD_BYTES = 40;
 const COUNT_AT = 12;
@@ -58,19 +66,26 @@ export class PackedSets<Cached extends Kept> {
   readonly #packing: Packing<Cached>;
   readonly #takeRoom: (bytes: number) => boolean;
   readonly #blockBytes: number;
+  readonly #mostBlocks: number;
   readonly #blocks: (Block | undefined)[] = [];
   /** Numbers of the blocks in use: the first was filled first, the last is being filled. */
   #order: number[] = [];
   /** Where a record is found: its place from 1 in units of eight bytes, at the hash of its key or in the next free slot behind. */
-  #slots = new Uint32Array(FIRST_SLOTS);
+  #slots: Uint32Array<ArrayBuffer>;
   #size = 0;
+  readonly #firstSlots: number;
   readonly #lately: (Unpacked<Cached> | undefined)[] = Array(LATELY).fill(undefined);
+  /** No more than a block. */
+  #latelyBytes = 0;
 
   /** For at most `maxBytes`. It grows by so many bytes at a time as `takeRoom` is asked for; false: there is no more room. */
   constructor(maxBytes: number, packing: Packing<Cached>, takeRoom: (bytes: number) => boolean) {
     this.#packing = packing;
     this.#takeRoom = takeRoom;
-    this.#blockBytes = 8 * Math.floor(maxBytes / BLOCKS / 8);
+    this.#blockBytes = 8 * Math.floor(Math.min(maxBytes / LEAST_BLOCKS, MOST_BLOCK_BYTES) / 8);
+    this.#mostBlocks = this.#blockBytes === 0 ? 0 : Math.floor(maxBytes / this.#blockBytes);
+    this.#firstSlots = Math.max(LEAST_SLOTS, 2 ** Math.ceil(Math.log2((2 * maxBytes) / USUAL_BYTES)));
+    this.#slots = new Uint32Array(this.#firstSlots);
   }
 
   get size(): number {
@@ -97,9 +112,34 @@ export class PackedSets<Cached extends Kept> {
     if (slot === -1) return undefined;
     const [block, at] = this.#placeIn(slot);
     block.bytes[at + FLAGS_AT] = IS_LIVE | WAS_READ;
-    const unpacked = { key, cached: this.#read(block, at), reads: 1 };
-    this.#lately[hash % LATELY] = unpacked;
+    const bytes = block.words[at / 4 + 1] ?? 0;
+    const unpacked = { key, cached: this.#read(block, at), bytes, reads: 1 };
+    this.#remember(hash, unpacked);
     return unpacked;
+  }
+
+  /** Few large ones, or they would take more memory than all that are packed. */
+  #remember(hash: number, unpacked: Unpacked<Cached>): void {
+    const place = hash % LATELY;
+    this.#dropLately(place);
+    if (this.#latelyBytes + unpacked.bytes > this.#blockBytes) this.#dropAllLately();
+    this.#latelyBytes += unpacked.bytes;
+    this.#lately[place] = unpacked;
+  }
+
+  #dropLately(place: number): void {
+    this.#latelyBytes -= this.#lately[place]?.bytes ?? 0;
+    this.#lately[place] = undefined;
+  }
+
+  #dropAllLately(): void {
+    this.#lately.fill(undefined);
+    this.#latelyBytes = 0;
+  }
+
+  /** Bytes of the records of those that are remembered as objects too, beside `bytes`. */
+  get latelyBytes(): number {
+    return this.#latelyBytes;
   }
 
   /** An equal one, to be kept for long. */
@@ -116,18 +156,18 @@ export class PackedSets<Cached extends Kept> {
   get hasRoom(): boolean {
     const last = this.#blocks[this.#order.at(-1) ?? -1];
     if (last !== undefined && last.end + LARGEST * this.#blockBytes <= this.#blockBytes) return true;
-    return this.#order.length < BLOCKS && this.#takeRoom(this.#blockBytes);
+    return this.#order.length < this.#mostBlocks && this.#takeRoom(this.#blockBytes);
   }
 
-  /** False when it must stay an object. Others are forgotten for it where there is no room. */
+  /** False when it must stay an object; what was kept under its key has gone then too. Others are forgotten for it where there is no room. */
   put(key: string, cached: Cached): boolean {
+    this.delete(key);
     const numbers = this.#packing.numbersOf(cached);
     const { generation, entries } = cached.set;
     const hash = hashOf(key);
     const size = sizeOf(key, entries);
     if (numbers === null || hash === NOT_ASCII || size > LARGEST * this.#blockBytes) return false;
     if (entries.length > MOST_ENTRIES || !entries.every(isPlain)) return false;
-    this.delete(key);
     const number = this.#blockFor(size);
     if (number === null) return false;
     if (2 * this.#size >= this.#slots.length) this.#widen();
@@ -144,7 +184,7 @@ export class PackedSets<Cached extends Kept> {
   delete(key: string): void {
     const hash = hashOf(key);
     // it may have outlived its record
-    if (this.#lately[hash % LATELY]?.key === key) this.#lately[hash % LATELY] = undefined;
+    if (this.#lately[hash % LATELY]?.key === key) this.#dropLately(hash % LATELY);
     const slot = this.#slotOf(key, hash);
     if (slot === -1) return;
     const [block, at] = this.#placeIn(slot);
@@ -165,9 +205,9 @@ export class PackedSets<Cached extends Kept> {
   clear(): void {
     this.#order = [];
     this.#blocks.length = 0;
-    this.#slots = new Uint32Array(FIRST_SLOTS);
+    this.#slots = new Uint32Array(this.#firstSlots);
     this.#size = 0;
-    this.#lately.fill(undefined);
+    this.#dropAllLately();
   }
 
   #letGo(block: Block): void {
@@ -192,7 +232,7 @@ export class PackedSets<Cached extends Kept> {
     const last = this.#order.at(-1);
     const filling = last === undefined ? undefined : this.#blocks[last];
     if (last !== undefined && filling !== undefined && filling.end + size <= this.#blockBytes) return last;
-    if (this.#order.length < BLOCKS && this.#takeRoom(this.#blockBytes)) return this.#takeBlock();
+    if (this.#order.length < this.#mostBlocks && this.#takeRoom(this.#blockBytes)) return this.#takeBlock();
     return this.#useOldestAgain();
   }
 
@@ -382,8 +422,9 @@ function copy(bytes: Uint8Array): Buffer {
 }
 
 /** Those of a view say more of themselves than a record has places for. */
-function isPlain({ sha256, isRepeated, stored }: SetEntry): boolean {
-  return sha256.length === 2 * SHA256_BYTES && isRepeated !== true && stored === undefined;
+function isPlain({ sha256, sizeBytes, isRepeated, stored }: SetEntry): boolean {
+  const isWord = Number.isInteger(sizeBytes) && sizeBytes >= 0 && sizeBytes <= MOST_BYTES;
+  return isWord && sha256.length === 2 * SHA256_BYTES && isRepeated !== true && stored === undefined;
 }
 
 function sizeOf(key: string, entries: readonly SetEntry[]): number {

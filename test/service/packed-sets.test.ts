@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import type { SetEntry, SignatureSet } from '../../src/domain/ports.ts';
 import { PackedSets, type Packing } from '../../src/service/packed-sets.ts';
+import { longTest } from '../faults/promise.ts';
 
 interface Cached {
   readonly set: SignatureSet;
@@ -89,6 +90,26 @@ describe('packed sets', () => {
     assert.equal(sets.has('other 499'), true);
   });
 
+  test('large ones that are read in turn are not all remembered as objects too', () => {
+    const sets = open();
+    const keys = Array.from({ length: 100 }, (_, number) => `image ${number}`);
+    for (const key of keys) sets.put(key, cached(key, 1, [1700]));
+    for (const key of keys) assert.deepEqual(sets.get(key)?.cached, cached(key, 1, [1700]));
+    assert.ok(sets.latelyBytes > 0 && sets.latelyBytes <= BLOCK_BYTES, `${sets.latelyBytes} bytes`);
+    for (const key of keys) sets.delete(key);
+    assert.equal(sets.latelyBytes, 0);
+  });
+
+  test('what could not be put leaves nothing older under its key', () => {
+    const sets = open();
+    sets.put('grows', cached('grows', 1));
+    assert.equal(sets.put('grows', cached('grows', 2, [BLOCK_BYTES])), false);
+    assert.equal(sets.get('grows'), undefined);
+    const [one] = cached('one', 1).set.entries as [SetEntry];
+    const enormous: SetEntry = { ...one, sizeBytes: 2 ** 32, bytes: null };
+    assert.equal(sets.put('enormous', { set: { generation: 1, entries: [enormous] }, at: 1 }), false);
+  });
+
   test('takes no room that is not given', () => {
     const sets = open({ takeRoom: () => false });
     assert.equal(sets.hasRoom, false);
@@ -113,33 +134,129 @@ describe('packed sets', () => {
   });
 
   test('after any acts, each key has what was put last under it or nothing', () => {
-    const sets = open({ blocks: 10 });
-    const last = new Map<string, Cached>();
-    let seed = 1;
-    const random = (below: number) => {
-      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
-      return Math.floor((seed / 2 ** 32) * below);
-    };
-    let met = 0;
-    for (let act = 0; act < 20_000; act += 1) {
-      const key = `team/app-${random(150)}@sha256=abc`;
-      const kind = random(10);
-      if (kind < 4) {
-        const next = cached(key, act, [random(1200), random(300)]);
-        assert.equal(sets.put(key, next), true);
-        last.set(key, next);
-      } else if (kind === 4) {
-        sets.delete(key);
-        last.delete(key);
-      } else {
-        const there = sets.get(key)?.cached;
-        if (there === undefined) continue;
-        met += 1;
-        assert.deepEqual(there, last.get(key));
-      }
-    }
-    assert.ok(met > 3000, `${met} were met`);
-    const there = [...last.keys()].filter((key) => sets.has(key));
-    assert.equal(sets.size, there.length);
+    const { met, most } = actAtRandom(1, 40_000);
+    assert.ok(met > 3000 && most > 1100, `${met} were met, of ${most} at most`);
   });
 });
+
+longTest('after some millions of acts too', () => {
+  for (let seed = 2; seed < 7; seed += 1) actAtRandom(seed, 1_000_000);
+});
+
+/** Small and large ones, of few and many keys, with blocks that come, go and are used again. */
+function actAtRandom(seed: number, acts: number): { readonly met: number; readonly most: number } {
+  const random = numbersFrom(seed);
+  let blocks = 64;
+  const sets: PackedSets<Cached> = new PackedSets(
+    64 * BLOCK_BYTES,
+    PACKING,
+    (bytes) => sets.bytes + bytes <= blocks * BLOCK_BYTES,
+  );
+  const keys = [...Array.from({ length: 300 }, (_, number) => `team/app-${number}@sha256=abc`), ...CROWDED];
+  for (let number = 0; number < 3000; number += 1) keys.push(`mirror/${number}`);
+  const last = new Map<string, Cached>();
+  const given: [Cached, Cached][] = [];
+  let [met, most, range, begin, puts] = [0, 0, keys.length, 0, 90];
+  for (let act = 1; act <= acts; act += 1) {
+    if (act % 5000 === 0) {
+      blocks = [1, 2, 10, 64][random(4)] ?? 1;
+      range = [10, 300, keys.length][random(3)] ?? 1;
+      begin = random(keys.length - range + 1);
+      puts = 20 + random(60);
+    }
+    const key = keys[begin + random(range)] ?? '';
+    const kind = random(100);
+    if (kind < puts) {
+      const sizes = random(10) === 0 ? [random(1200), random(300)] : [random(40)];
+      const next = small(act, random, sizes);
+      assert.equal(sets.put(key, next), true);
+      last.set(key, next);
+    } else if (kind < puts + 5) {
+      sets.delete(key);
+      last.delete(key);
+      assert.equal(sets.get(key), undefined);
+    } else if (kind === 99 && random(300) === 0) sets.forgetOldest();
+    else if (kind === 98 && random(1000) === 0) sets.clear();
+    else {
+      const there = sets.get(key)?.cached;
+      if (there === undefined) continue;
+      met += 1;
+      const put = last.get(key) as Cached; // what is there was put
+      assert.ok(isSame(there, put), `${key} at act ${act} of seed ${seed}`);
+      if (random(50) === 0) given.push([there, put]);
+    }
+    most = Math.max(most, sets.size);
+  }
+  for (const [there, put] of given)
+    assert.ok(isSame(there, put), `what was given out has changed, seed ${seed}`);
+  for (const [key, put] of last) {
+    const there = sets.has(key) ? sets.get(key)?.cached : undefined;
+    if (there === undefined) last.delete(key);
+    else assert.ok(isSame(there, put), `${key} at the end of seed ${seed}`);
+  }
+  assert.equal(sets.size, last.size);
+  return { met, most };
+}
+
+/** Each two have the same hash: found by trying. */
+const CROWDED = [
+  [93_989, 133_676],
+  [93_988, 133_677],
+  [93_987, 133_678],
+  [93_986, 133_679],
+  [93_959, 133_684],
+  [93_958, 133_685],
+].flatMap((pair) => pair.map((number) => `equal/${number}`));
+
+function numbersFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+function small(act: number, random: (below: number) => number, sizes: readonly number[]): Cached {
+  const entries = sizes.map((sizeBytes, position): SetEntry => {
+    const bytes = random(6) === 0 ? null : Buffer.alloc(sizeBytes, act + position);
+    const plain = {
+      sha256: SUMS[random(SUMS.length)] ?? '',
+      sizeBytes: bytes === null ? random(2 ** 32) : sizeBytes,
+      storedAt: new Date(act),
+      bytes,
+    };
+    return random(5) === 0 ? { ...plain, isFiller: true } : plain;
+  });
+  return {
+    set: { generation: 2 ** 53 - act, entries },
+    at: random(3) === 0 ? Number.POSITIVE_INFINITY : act,
+  };
+}
+
+const SUMS = Array.from({ length: 50 }, (_, number) =>
+  createHash('sha256').update(String(number)).digest('hex'),
+);
+
+/** As deepEqual(), which takes most of a minute for a million. */
+function isSame(one: Cached, other: Cached): boolean {
+  return (
+    one.at === other.at &&
+    one.set.generation === other.set.generation &&
+    one.set.entries.length === other.set.entries.length &&
+    one.set.entries.every((entry, position) => isSameEntry(entry, other.set.entries[position] as SetEntry))
+  );
+}
+
+function isSameEntry(one: SetEntry, other: SetEntry): boolean {
+  const isSameBytes =
+    one.bytes === null || other.bytes === null
+      ? one.bytes === other.bytes
+      : Buffer.compare(one.bytes, other.bytes) === 0;
+  return (
+    isSameBytes &&
+    one.sha256 === other.sha256 &&
+    one.sizeBytes === other.sizeBytes &&
+    one.storedAt.getTime() === other.storedAt.getTime() &&
+    one.isFiller === other.isFiller
+  );
+}
