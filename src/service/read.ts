@@ -144,8 +144,10 @@ export function createReader({
   }
 
   async function readSet(image: ImageId): Promise<SignatureSet> {
-    const fresh = peekSet(image);
-    if (fresh !== null) return fresh;
+    return peekSet(image) ?? (await readAgain(image));
+  }
+
+  async function readAgain(image: ImageId): Promise<SignatureSet> {
     misses += 1;
     const key = imageKey(image);
     // the age counts from before the read: a change during the read must be seen a second later
@@ -161,7 +163,8 @@ export function createReader({
   }
 
   async function readHeld(image: ImageId): Promise<HeldSet> {
-    const set = await readSet(image);
+    // without a wait for a set in memory: a packed one is the same object only until others are read
+    const set = peekSet(image) ?? (await readAgain(image));
     // kept nowhere here, and as fresh now as a look
     if (set === EMPTY) return { set, holdsMs: SHARED_SET_FRESH_MS };
     const cached = sets.get(imageKey(image));

@@ -49,7 +49,7 @@ export function createSetMemory<Cached extends Kept>(
   const restBytes = maxBytes - absentBytes - newBytes - hotBytes;
   const absent = weighed<Cached>(absentBytes);
   const fresh = weighed<Cached>(newBytes, keepOrForget);
-  const hot = weighed<Cached>(hotBytes, (slot, key) => packed.put(key, slot.cached));
+  const hot = weighed<Cached>(hotBytes, (slot, key) => settle(key, slot));
   /** Objects that cannot be packed. They share the rest of the memory with those that are. */
   const kept = weighed<Cached>(restBytes);
   const packed = new PackedSets<Cached>(restBytes, packing, takeRoom);
@@ -65,8 +65,14 @@ export function createSetMemory<Cached extends Kept>(
     return true;
   }
 
+  /** What has no place in a record stays an object: it is large, say. */
+  function settle(key: string, slot: Slot<Cached>): void {
+    if (!packed.put(key, slot.cached)) keepObject(key, slot);
+  }
+
   /** As takeRoom(), for the others. */
   function keepObject(key: string, slot: Slot<Cached>): void {
+    if (slot.bytes > restBytes) return; // all others would go for nothing
     while (packed.bytes > restBytes / 2 && isFullFor(slot)) packed.forgetOldest();
     while (kept.size > 0 && isFullFor(slot)) kept.pop();
     kept.set(key, slot);
@@ -81,7 +87,7 @@ export function createSetMemory<Cached extends Kept>(
     if (packing.numbersOf(slot.cached) === null) {
       if (isOften || !isFullFor(slot) || isOneIn()) keepObject(key, slot);
     } else if (isOften || hot.calculatedSize + slot.bytes <= hotBytes) hot.set(key, slot);
-    else if (packed.hasRoom || isOneIn()) packed.put(key, slot.cached);
+    else if (packed.hasRoom || isOneIn()) settle(key, slot);
   }
 
   function isOneIn(): boolean {
@@ -95,7 +101,8 @@ export function createSetMemory<Cached extends Kept>(
     const cached = packed.own(one.cached);
     packed.delete(key);
     hot.set(key, { cached, bytes: weigh(key, cached), reads: one.reads });
-    return cached;
+    // who has just read it sees that it is the same still
+    return one.cached;
   }
 
   function forget(key: string): void {
@@ -126,7 +133,7 @@ export function createSetMemory<Cached extends Kept>(
       else if (before === undefined && slot.bytes <= newBytes) fresh.set(key, slot);
       else if (packing.numbersOf(cached) === null) keepObject(key, slot);
       else if (slot.bytes <= hotBytes) hot.set(key, slot);
-      else packed.put(key, cached);
+      else settle(key, slot);
     },
     delete: forget,
     clear() {

@@ -518,6 +518,18 @@ describe('copies of sets elsewhere', () => {
     assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: 1000 });
   });
 
+  test('of settled sets hold until they are forgotten, when many are asked for at once again and again', async () => {
+    const { reader, settle } = open();
+    const images = Array.from({ length: 1000 }, (_, number) => imageOf(`image-${number}`));
+    for (const image of images) settle(image, {});
+    for (const image of images) await reader.readSet(image);
+    for (let round = 0; round < 6; round += 1) {
+      const held = await Promise.all(images.map((image) => reader.readHeld(image)));
+      const short = held.filter(({ holdsMs }) => holdsMs !== Number.POSITIVE_INFINITY);
+      assert.equal(short.length, 0, `round ${round}`);
+    }
+  });
+
   test('of a settled set hold until it is to be asked for again, or is forgotten', async () => {
     const { reader, clock, settle, forgotten } = open();
     const set = settle(APP, {});

@@ -132,4 +132,39 @@ describe('packed sets beside others', () => {
     }
     assert.ok(met(2) > ROOM / 5, `${met(2)} objects are left`);
   });
+
+  test('a set that is too large for a record stays an object', () => {
+    const { memory } = open(PACKING);
+    memory.set('large', { set: ofBytes(6000) });
+    for (let read = 0; read < 4; read += 1) memory.get('large');
+    for (const number of numbers(ROOM / 2)) {
+      memory.set(keyOf(number), { set: SET });
+      for (let read = 0; read < 4; read += 1) memory.get(keyOf(number));
+    }
+    assert.equal(memory.get('large')?.set.entries[0]?.sizeBytes, 6000);
+  });
+
+  test('a set that is larger than the memory pushes no other out', () => {
+    const { memory, maxBytes } = open({ ...PACKING, numbersOf: () => null });
+    for (const number of numbers(ROOM / 2)) memory.set(keyOf(number), { set: SET });
+    const before = memory.size;
+    memory.set('enormous', { set: ofBytes(maxBytes) });
+    assert.equal(memory.size, before);
+  });
+
+  test('whoever has just read a set sees that it is the same still', () => {
+    const { memory, pull } = open(PACKING);
+    numbers(ROOM).map(pull);
+    for (const number of numbers(ROOM)) {
+      for (let read = 0; read < 4; read += 1) {
+        const set = memory.get(keyOf(number));
+        assert.equal(memory.get(keyOf(number)), set, `number ${number}, read ${read}`);
+      }
+    }
+  });
 });
+
+function ofBytes(sizeBytes: number): SignatureSet {
+  const entries = SET.entries.map((entry) => ({ ...entry, sizeBytes, bytes: Buffer.alloc(sizeBytes) }));
+  return { ...SET, entries };
+}
