@@ -88,17 +88,30 @@ export interface SharedParts {
  */
 export async function openSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   await makeRoot(site.root);
-  await bindIndex(shared.databases.index, site);
+  await bindIndex(shared.databases.index, site, shared.log);
   return await connectSite(site, shared);
 }
 
 /** An index that proves unusable here answers nothing until it is rebuilt, and is bound then. */
-async function bindIndex(index: SignatureIndex, site: Site): Promise<void> {
+async function bindIndex(index: SignatureIndex, site: Site, log: Log): Promise<void> {
   try {
+    const [tree, { images }] = [await index.treeOf(site.name), await index.counts(site.name)];
+    if (tree !== '' && tree !== treeName(site) && images > 0)
+      log.warn({ site: site.name, images }, otherTree(tree, site));
     await index.bind(site.name, treeName(site));
   } catch (error) {
     if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
   }
+}
+
+/** A forgotten --root would otherwise look like a tree in which nothing is signed. */
+function otherTree(tree: string, { root }: Site): string {
+  const before = sharedRootOf(tree);
+  const [what, how] =
+    before === null
+      ? ['its own tree', 'leave --root and LOOKASIDE_ROOT out']
+      : [`the tree ${before}`, `start with --root ${before}`];
+  return `this data directory served ${what} before, and serves ${root} from now on; if that is not meant, ${how}`;
 }
 
 async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {

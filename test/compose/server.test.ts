@@ -136,6 +136,34 @@ test('a start puts back by itself what was withdrawn until a day that has passed
   }
 });
 
+test('a start over another tree than before says which it was, as a --root may be forgotten', async () => {
+  await using temp = await openTempFolder();
+  const [root, data] = [path.join(temp.path, 'shared'), path.join(temp.path, 'data')];
+  await layImage(root, 'team/app', signatureBytes('one'));
+  const taker = { command: 'test', host: 'here' };
+  async function warningsWith(flags: Record<string, string>): Promise<readonly string[]> {
+    const { config } = loadConfig({
+      flags: { data, ...flags },
+      environment: {},
+      workingFolder: temp.path,
+      parseYaml: null,
+    });
+    const log = createLog();
+    const options = { config, current: () => config, sites: sitesOf(config), log, taker };
+    const composed = await compose(options);
+    await composed.upkeep.reindex({ acceptDamage: false });
+    await composed[Symbol.asyncDispose]();
+    return log.lines.flatMap(({ message }) => (message.includes('served') ? [message] : []));
+  }
+  assert.deepEqual(await warningsWith({ root }), []);
+  assert.deepEqual(await warningsWith({ root }), []);
+  const own = path.join(data, 'sigstore');
+  assert.deepEqual(await warningsWith({}), [
+    `this data directory served the tree ${root} before, and serves ${own} from now on; if that is not meant, start with --root ${root}`,
+  ]);
+  assert.deepEqual(await warningsWith({}), []);
+});
+
 test('a start that brings an older state.db up to date says so before and after, and another start does not', async () => {
   await using temp = await openTempFolder();
   const flags = { data: temp.path };
