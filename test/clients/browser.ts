@@ -18,6 +18,9 @@ interface AxeResults {
   }[];
 }
 
+/** For what a test waits for: a bound for what never comes, and no measure of the machine's time. */
+const COMES_MS = 60_000;
+
 /** The smallest window that the pages are for. */
 export const SMALL = { width: 360, height: 700 } as const;
 
@@ -46,7 +49,7 @@ export async function inBrowser(
   const context = await browser.newContext(options);
   const complaints: string[] = [];
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(COMES_MS);
   page.on('console', (message) => {
     if (message.type() === 'error' && !/status of 4\d\d/.test(message.text()))
       complaints.push(`${message.text()} at ${message.location().url.slice(0, 200)}`);
