@@ -40,6 +40,15 @@ export function createGivingWay({ reads, clock, wait }: GivingWayOptions): Givin
   let isWatching = false;
   /** The share of all work. Reads that come while the process starts are the slowest: whether there are any is known after the first look. */
   let share = LEAST;
+  /** When watching last ended, and how many reads there had been. Null: it has not begun yet. */
+  let ended: { readonly atMs: number; readonly reads: number } | null = null;
+
+  /** A look takes a quarter of a second, in which work that begins with all of it would hold up the reads that come. */
+  function shareToBeginWith(): number {
+    if (ended === null) return LEAST;
+    const seconds = (clock.monotonicMs() - ended.atMs) / 1000;
+    return reads() - ended.reads < READS_A_SECOND * seconds ? 1 : LEAST;
+  }
 
   function shareAfter(longShare: number, readsASecond: number): number {
     if (readsASecond < READS_A_SECOND) return 1;
@@ -50,6 +59,7 @@ export function createGivingWay({ reads, clock, wait }: GivingWayOptions): Givin
 
   async function watchAll(): Promise<void> {
     isWatching = true;
+    share = shareToBeginWith();
     while (watchers.size > 0) {
       const [fromMs, before] = [clock.monotonicMs(), reads()];
       let longMs = 0;
@@ -64,6 +74,7 @@ export function createGivingWay({ reads, clock, wait }: GivingWayOptions): Givin
       share = shareAfter(longMs / tookMs, (1000 * (reads() - before)) / tookMs);
       for (const tell of watchers) tell();
     }
+    ended = { atMs: clock.monotonicMs(), reads: reads() };
     share = 1;
     isWatching = false;
   }

@@ -34,7 +34,12 @@ function open() {
       await new Promise(setImmediate);
     }
   }
-  return { givingWay, now, pass, waits: () => begun };
+  /** While nobody watches. */
+  function passUnwatched(ms: number): void {
+    nowMs += ms;
+    answered += (now.readsASecond * ms) / 1000;
+  }
+  return { givingWay, now, pass, passUnwatched, waits: () => begun };
 }
 
 test('what nobody waits for is all under way while reads come at once', async () => {
@@ -108,7 +113,23 @@ test('where next to nobody reads, it gives way to nobody', async () => {
   end();
 });
 
-test('nothing is watched without such work, and each begins with all', async () => {
+test('work that begins later begins with the least where reads come, and otherwise with all', async () => {
+  const { givingWay, now, pass, passUnwatched } = open();
+  const end = givingWay.watch(() => undefined);
+  await pass(3000);
+  end();
+  await pass(600);
+  passUnwatched(3_600_000);
+  givingWay.watch(() => undefined)();
+  assert.equal(givingWay.most(WALKS), 2);
+  await pass(600);
+  now.readsASecond = 1;
+  passUnwatched(3_600_000);
+  givingWay.watch(() => undefined);
+  assert.equal(givingWay.most(WALKS), WALKS);
+});
+
+test('nothing is watched without such work, and then all of it is under way', async () => {
   const { givingWay, pass, waits } = open();
   assert.equal(waits(), 0);
   const end = givingWay.watch(() => undefined);
