@@ -200,13 +200,13 @@ function messageOf(error: unknown): string {
   return error.message;
 }
 
-/** Operator intervention: the server stops, or the statement took too long. */
-const INTERVENTION = '57';
+/** Classes of its codes: a value, a limit of PostgreSQL, its files, and damage that it has found. */
+const OF_ROWS = ['22', '54', '58', 'XX'];
 
-/** Whether PostgreSQL refused this very statement: it may take others, also parts of this one. */
-export function isRefused(error: unknown): boolean {
+/** Whether PostgreSQL failed over rows of this very statement: others may do, also parts of this one. It may have no room for those otherwise. */
+export function isAboutRows(error: unknown): boolean {
   const cause = error instanceof LookasideError ? error.cause : error;
-  return cause instanceof pg.DatabaseError && cause.code?.startsWith(INTERVENTION) === false;
+  return cause instanceof pg.DatabaseError && OF_ROWS.includes(cause.code?.slice(0, 2) ?? '');
 }
 
 /** Whether the statement failed because a row with that name is there. */

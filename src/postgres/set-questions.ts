@@ -2,7 +2,7 @@
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { SetEntry, SignatureSet } from '../domain/ports.ts';
-import { isRefused, type Query } from './connect.ts';
+import { isAboutRows, type Query } from './connect.ts';
 import { inTime } from './in-time.ts';
 
 export interface AnsweredSet {
@@ -24,7 +24,7 @@ interface Asked {
   readonly image: ImageId;
   readonly known: SignatureSet | undefined;
   isLate: boolean;
-  /** It goes with no other: a question for several was refused. */
+  /** It goes with no other: a question for several failed over the rows of one. */
   isAlone: boolean;
   readonly resolve: (answer: AnsweredSet) => void;
   readonly reject: (error: unknown) => void;
@@ -90,7 +90,7 @@ export function createSetQuestions(options: SetQuestionsOptions) {
         );
       }
     } catch (error) {
-      if (few.length > 1 && isRefused(error)) askOneByOne(few);
+      if (few.length > 1 && isAboutRows(error)) askOneByOne(few);
       else for (const { reject } of few) reject(error);
     } finally {
       underWay -= 1;

@@ -65,13 +65,17 @@ async function askAll(code: string) {
 }
 
 test('an image whose rows PostgreSQL cannot read fails no question for another one', async () => {
-  const { asked, answers } = await askAll('XX001');
-  assert.deepEqual(answers, ['rejected', ...Array.from({ length: 9 }, () => 'fulfilled')]);
-  assert.deepEqual(asked, [10, ...Array.from({ length: 10 }, () => 1)]);
+  for (const code of ['XX001', 'XX000', '58030', '54000', '22P02']) {
+    const { asked, answers } = await askAll(code);
+    assert.deepEqual(answers, ['rejected', ...Array.from({ length: 9 }, () => 'fulfilled')], code);
+    assert.deepEqual(asked, [10, ...Array.from({ length: 10 }, () => 1)], code);
+  }
 });
 
-test('sets are asked for once where PostgreSQL stops, or has no time', async () => {
-  const { asked, answers } = await askAll('57014');
-  assert.deepEqual(new Set(answers), new Set(['rejected']));
-  assert.deepEqual(asked, [10]);
+test('sets are asked for once where PostgreSQL stops, or has no time, no connection, no memory or no such password', async () => {
+  for (const code of ['57014', '57P03', '53300', '53200', '28P01', '3D000', '08P01', '42P01']) {
+    const { asked, answers } = await askAll(code);
+    assert.deepEqual(new Set(answers), new Set(['rejected']), code);
+    assert.deepEqual(asked, [10], code);
+  }
 });
