@@ -37,6 +37,8 @@ test(`reads before the last ${LOST_MS / 1000} s are recorded once over ${KILLS} 
           });
         }).on('error', () => resolve(false));
       });
+    // a server that was just started may take long to answer first, and reads before that moment are what this is about
+    assert.ok(await read(), 'the first read is answered');
     const reading = (async () => {
       while (await read()) await pause(2);
     })();
@@ -54,7 +56,7 @@ test(`reads before the last ${LOST_MS / 1000} s are recorded once over ${KILLS} 
   for (const { agent, answeredMs, killedMs } of rounds) {
     const recorded = groups.find(({ of }) => of[0] === agent)?.count ?? 0;
     const before = answeredMs.filter((at) => at < killedMs - LOST_MS).length;
-    assert.ok(before > 0, 'some were read early enough');
+    assert.ok(before > 0, 'the first was read early enough');
     // the answer of one more may have been cut off
     const seen = `${agent}: ${recorded} of ${answeredMs.length} recorded, ${before} of them must be`;
     assert.ok(recorded >= before && recorded <= answeredMs.length + 1, seen);
