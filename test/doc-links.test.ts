@@ -1,4 +1,5 @@
-// Where the links of the documents lead: to files and headings that are there, and from the README to each document.
+// Where the links of the documents lead: to files and headings that are there, and from the README to each document. And the parts of
+// the change log, which a merge may leave twice.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -59,4 +60,15 @@ test('the README leads to each document, and at the top of it stands what it lea
     documents.filter((document) => !linked.includes(document)),
     [],
   );
+});
+
+test('each entry of the change log stands below a part, and each part once in its section', () => {
+  for (const section of proseOf('CHANGELOG.md').split(/^### /m).slice(1)) {
+    const [name = '', ...lines] = section.split('\n').filter((line) => line !== '');
+    const parts = lines.filter((line) => line.startsWith('**'));
+    assert.match(lines[0] ?? '', /^\*\*/, `${name}: an entry stands above all parts`);
+    assert.deepEqual(parts, [...new Set(parts)], name);
+    const entries = lines.filter((line) => line.startsWith('- '));
+    assert.deepEqual(entries, [...new Set(entries)], name);
+  }
 });
