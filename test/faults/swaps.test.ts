@@ -6,6 +6,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { readIntents } from '../../src/files/intents.ts';
+import { openThreadedLooks } from '../../src/files/threaded-looks.ts';
 import { openTree } from '../../src/files/tree.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
@@ -134,6 +135,10 @@ promise(
       outsideIds.add(`${dev}:${ino}`);
     }
     const outsideHash = sha256Hex(OUTSIDE);
+    const looks = openThreadedLooks({ root, beingWrittenMs: 100, idleMs: 60_000 });
+    looks.begin();
+    // the thread has files of its own open, so it is there before they are counted
+    await eventually(async () => assert.ok(await looks.read(FOLDERS[0] ?? '', [])));
     const before = await traceOf(outside);
     const openedBefore = (await readdir('/proc/self/fd')).length;
 
@@ -161,6 +166,15 @@ promise(
         return names.length > 0 ? 'right' : 'refused';
       },
     ]);
+    const byThread = FOLDERS.map((folder) => async (): Promise<keyof Counts> => {
+      const asked = looks.read(folder, []);
+      // it is late, or leaves the look to the pool
+      if (asked === undefined) await new Promise(setImmediate);
+      const files = (await asked)?.image.files ?? [];
+      if (files.some(({ sha256 }) => sha256 === outsideHash)) return 'outside';
+      const isRight = files.length === 1 && files[0]?.sha256 === sha256Hex(INSIDE);
+      return isRight ? 'right' : 'refused';
+    });
     const intents = async (): Promise<keyof Counts> => {
       const left = await writer.leftOver();
       const texts = [...left.map(({ intent }) => intent), ...(await readIntents(root))];
@@ -209,12 +223,13 @@ promise(
       },
     ]);
 
-    const [read, written] = [newCounts(), newCounts()];
+    const [read, threaded, written] = [newCounts(), newCounts(), newCounts()];
     const orRefused = (act: () => Promise<keyof Counts>) => () => act().catch(refusedBy);
     let isOver = false;
     await using swapper = await startSwapper({ ...scene });
     const work = Promise.all([
       keepDoing(read, () => isOver, [...readers, intents].map(orRefused)),
+      keepDoing(threaded, () => isOver, byThread),
       keepDoing(written, () => isOver, writers.map(orRefused)),
     ]);
     await Promise.race([pause(LASTING_MS), work]);
@@ -225,16 +240,17 @@ promise(
     const after = await traceOf(outside);
     const changed = after.filter((line) => !before.includes(line)).length;
     see(
-      `${swaps} swaps; reads: ${describe(read)}; writes: ${describe(written)}; ${changed} entries changed outside`,
+      `${swaps} swaps; reads: ${describe(read)}; by the thread: ${describe(threaded)}; writes: ${describe(written)}; ${changed} entries changed outside`,
     );
-    assert.equal(read.outside, 0);
+    assert.equal(read.outside + threaded.outside, 0);
     assert.deepEqual(after, before);
-    assert.ok(read.right > 0 && written.right > 0);
+    assert.ok(read.right > 0 && threaded.right > 0 && written.right > 0);
     await eventually(async () => {
       assert.equal((await readdir('/proc/self/fd')).length, openedBefore, 'no descriptor is left open');
     });
     assert.equal(writer.fault, null);
     for (const act of [...readers, ...writers]) assert.equal(await act(), 'right');
+    for (const act of byThread) await eventually(async () => assert.equal(await act(), 'right'));
   },
 );
 
