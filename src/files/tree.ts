@@ -1,6 +1,6 @@
 // The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
-import { type BigIntStats, constants, type Dir, promises as fs, fstat, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, type Dir, promises as fs, fstat, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -10,7 +10,7 @@ import { createComparison } from './comparison.ts';
 import { makeFolderDurably } from './durable.ts';
 import { createImageReader, type ImageReaderOptions } from './image-reader.ts';
 import { createLocalLooks } from './local-looks.ts';
-import type { Placed } from './opened.ts';
+import { HELD_FOLDER, type Opened, openAt, type Placed } from './opened.ts';
 import { demandPlaces, openRoot, orNull, orThrow, unavailable } from './root.ts';
 import { haveOneStamp, isStamped, stampOf } from './stamps.ts';
 import type { ThreadedLooks } from './threaded-looks.ts';
@@ -92,15 +92,13 @@ export function openTree(options: TreeOptions): OpenTree {
   }
 
   async function children(folder: string): Promise<AsyncIterable<TreeChild> | null> {
-    const opened = await inFolder(folder, ({ path, name }) =>
-      orNull(() => fs.opendir(path, { bufferSize: 256 }), name),
-    );
-    return opened === null ? null : visible(opened, folder);
+    const listing = await inFolder(folder, openListing);
+    return listing === null ? null : visible(listing, folder);
   }
 
-  async function* visible(opened: Dir, folder: string): AsyncGenerator<TreeChild> {
+  async function* visible({ names, held }: Listing, folder: string): AsyncGenerator<TreeChild> {
     try {
-      for await (const entry of opened) {
+      for await (const entry of names) {
         if (entry.name.startsWith('.')) continue;
         const isFolder =
           entry.isDirectory() || (entry.isSymbolicLink() && (await isFolderInside(folder, entry.name)));
@@ -108,6 +106,8 @@ export function openTree(options: TreeOptions): OpenTree {
       }
     } catch (error) {
       throw unavailable(folder, error);
+    } finally {
+      closeSync(held.descriptor);
     }
   }
 
@@ -137,6 +137,24 @@ export function openTree(options: TreeOptions): OpenTree {
       await orThrow(async () => (await fs.opendir(root)).close(), `the root ${root}`);
     },
   };
+}
+
+interface Listing {
+  readonly names: Dir;
+  /** The folder. Its descriptor is in the path by which Node.js looks at each name whose kind the file system does not tell. */
+  readonly held: Opened;
+}
+
+async function openListing({ path, name }: Placed): Promise<Listing | null> {
+  const held = await orNull(() => openAt(path, HELD_FOLDER), name);
+  if (held === null) return null;
+  let names: Dir | null = null;
+  try {
+    names = await orNull(() => fs.opendir(held.path, { bufferSize: 256 }), name);
+  } finally {
+    if (names === null) closeSync(held.descriptor);
+  }
+  return names === null ? null : { names, held };
 }
 
 const statFile = promisify(fstat);
