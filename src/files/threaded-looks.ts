@@ -27,6 +27,8 @@ const MOST_AHEAD_MS = 50;
 const USUAL_MS = 0.1;
 /** A thread that has answered nothing for so long may hang with its disk: the pool looks, also at what was asked of the thread. */
 const LATE_MS = 100;
+/** What waits for answers that come later than this goes to the pool. */
+const FAR_OFF_MS = 500;
 const IDLE_MS = 10_000;
 const THREAD_HEAP_MIB = 64;
 const THREAD_YOUNG_MIB = 4;
@@ -123,6 +125,8 @@ export function openThreadedLooks(options: ThreadedLooksOptions): ThreadedLooks 
     }
     clearTimeout(late);
     late = owed > 0 && pending.size > 0 ? setTimeout(whenLate, LATE_MS).unref() : undefined;
+    // the first answers tell how slow the disk is, when much may have been asked already
+    if (owed * usualMs > FAR_OFF_MS) letAllLook();
     if (owed === 0) rest();
   }
 

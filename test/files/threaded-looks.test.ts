@@ -170,6 +170,26 @@ test('what comes behind much work of a slow disk goes to the pool', async () => 
   assert.equal(looks.read('three', []), undefined);
 });
 
+test('what was asked before the thread knew that its disk is slow goes to the pool too', async () => {
+  const looks = openThreadedLooks({
+    root: '/nowhere',
+    beingWrittenMs,
+    // never late, but 6 ms a look
+    script: scriptOf(`
+      parentPort.on('message', async (questions) => {
+        for (let at = 0; at < questions.length; at += 16) {
+          const part = questions.slice(at, at + 16);
+          if (questions.length > 1) await new Promise((resolve) => setTimeout(resolve, 40));
+          tell(part.map(({ id }) => ({ id, read: null })), questions.length > 1 ? 96 : 0.1);
+        }
+      })`),
+  });
+  assert.equal(await askUntilTaken(looks, 'one'), null);
+  const answers = await Promise.all(Array.from({ length: 320 }, (_, number) => looks.read(`${number}`, [])));
+  const byThread = answers.filter((answer) => answer === null).length;
+  assert.ok(byThread >= 16 && byThread < 100, `${byThread} of 320 waited for the thread`);
+});
+
 test('a thread that dies or cannot start leaves all looks to the pool', async () => {
   const dying = openThreadedLooks({
     root: '/nowhere',
