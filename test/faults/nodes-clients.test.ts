@@ -85,7 +85,15 @@ const UNSERVED = [
   ...['client-kinds', 'compose-file', 'container-image', 'generated-policies', 'gpg-agreement', 'gpg-armour'],
   ...['gpg-certificates', 'gpg-framing', 'gpg-signatures', 'kubernetes-kinds', 'kubernetes-nodes'],
   ...['mirror-certificate', 'policy-agreement', 'postgres-moves', 'postgres-nodes', 'postgres-signatures'],
-  ...['setup-script', 'signed-payloads', 'staged-copies', 'trust', 'verify-agreement', 'web-key-directory'],
+  ...[
+    'setup-script',
+    'signed-payloads',
+    'staged-copies',
+    'trust',
+    'unknown-kinds',
+    'verify-agreement',
+    'web-key-directory',
+  ],
 ];
 
 /** The one that `npm test` has too. */
