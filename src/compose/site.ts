@@ -94,14 +94,23 @@ export async function openSite(site: Site, shared: SharedParts): Promise<OpenSit
 
 /** An index that proves unusable here answers nothing until it is rebuilt, and is bound then. */
 async function bindIndex(index: SignatureIndex, site: Site, log: Log): Promise<void> {
+  await unlessUnusable(() => warnOfOtherTree(index, site, log));
+  await unlessUnusable(() => index.bind(site.name, treeName(site)));
+}
+
+async function unlessUnusable(act: () => Promise<void>): Promise<void> {
   try {
-    const [tree, { images }] = [await index.treeOf(site.name), await index.counts(site.name)];
-    if (tree !== '' && tree !== treeName(site) && images > 0)
-      log.warn({ site: site.name, images }, otherTree(tree, site));
-    await index.bind(site.name, treeName(site));
+    await act();
   } catch (error) {
     if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
   }
+}
+
+async function warnOfOtherTree(index: SignatureIndex, site: Site, log: Log): Promise<void> {
+  const tree = await index.treeOf(site.name);
+  if (tree === '' || tree === treeName(site)) return;
+  const { images } = await index.counts(site.name);
+  if (images > 0) log.warn({ site: site.name, images }, otherTree(tree, site));
 }
 
 /** A forgotten --root would otherwise look like a tree in which nothing is signed. */

@@ -63,8 +63,8 @@ export function openTree(options: TreeOptions): OpenTree {
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     if (await absence.isProved(folder)) return null;
-    const told = await looks?.read(folder, numbers);
-    const read = told === undefined ? await reader.readImage(folder, numbers) : told;
+    const byThread = await looks?.read(folder, numbers);
+    const read = byThread === undefined ? await reader.readImage(folder, numbers) : byThread;
     if (read === null) {
       absence.missed(folder);
       return null;

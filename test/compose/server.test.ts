@@ -1,9 +1,11 @@
 // What the process that owns a data directory writes into its log.
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { Worker } from 'node:worker_threads';
+import Database from 'better-sqlite3';
+import { inBoundTree } from '../../src/compose/bound-tree.ts';
 import { compose } from '../../src/compose/server.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -16,6 +18,8 @@ import { imageIn } from '../store/open-store.ts';
 
 const UNVERIFIABLE = 30;
 const TEXTS = 25;
+/** Of SQLite. */
+const PAGE_BYTES = 4096;
 
 test('a start over a tree of files that verify nothing names ten of each kind, and counts the others in one line', async () => {
   await using temp = await openTempFolder();
@@ -163,6 +167,42 @@ test('a start over another tree than before says which it was, as a --root may b
   ]);
   assert.deepEqual(await warningsWith({}), []);
 });
+
+test('an index that proves damaged at the start is bound to the tree once it is rebuilt', async () => {
+  await using temp = await openTempFolder();
+  const [root, data] = [path.join(temp.path, 'shared'), path.join(temp.path, 'data')];
+  await layImage(root, 'team/app', signatureBytes('one'));
+  const load = (flags: Record<string, string>) =>
+    loadConfig({ flags: { data, ...flags }, environment: {}, workingFolder: temp.path, parseYaml: null })
+      .config;
+  const config = load({ root });
+  async function start(): Promise<void> {
+    const taker = { command: 'test', host: 'here' };
+    const options = { config, current: () => config, sites: sitesOf(config), log: createLog(), taker };
+    const composed = await compose(options);
+    await composed.upkeep.reindex({ acceptDamage: true });
+    await composed[Symbol.asyncDispose]();
+  }
+  await start();
+  const index = path.join(data, 'index.db');
+  const [bytes, end] = [await readFile(index), PAGE_BYTES * pageOf(index, 'site')];
+  await writeFile(index, bytes.fill(0xff, end - PAGE_BYTES, end));
+  await start();
+  assert.deepEqual(await inBoundTree(load({})), { ...load({}), root, tree: 'shared' });
+});
+
+/** The page that the table begins with, from 1. */
+function pageOf(file: string, table: string): number {
+  const db = new Database(file, { readonly: true });
+  try {
+    return (
+      db.prepare<[string], number>('SELECT rootpage FROM sqlite_master WHERE name = ?').pluck().get(table) ??
+      0
+    );
+  } finally {
+    db.close();
+  }
+}
 
 test('a start that brings an older state.db up to date says so before and after, and another start does not', async () => {
   await using temp = await openTempFolder();
